@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes what this process does into its probe file (layout: flexlink/probe.h). The functions of
+// ProbeComm are the hot path: no lock, no allocation, no system call; they cannot fail. Where there
+// is no file they write to private memory, so that callers never ask whether the probe is on.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "flexlink/probe.h"
+#include "probe/ticks.h"
+
+namespace flexlink {
+
+enum class ProbePhase : uint8_t {
+  kIdle = FLEXLINK_PROBE_PHASE_IDLE,
+  kStarted = FLEXLINK_PROBE_PHASE_STARTED,
+  kMeeting = FLEXLINK_PROBE_PHASE_MEETING,
+  kMoving = FLEXLINK_PROBE_PHASE_MOVING,
+  kLeaving = FLEXLINK_PROBE_PHASE_LEAVING,
+};
+
+enum class ProbeState : uint8_t {
+  kConnecting = FLEXLINK_PROBE_STATE_CONNECTING,
+  kReady = FLEXLINK_PROBE_STATE_READY,
+  kFinalizing = FLEXLINK_PROBE_STATE_FINALIZING,
+  kFailed = FLEXLINK_PROBE_STATE_FAILED,
+  kAborted = FLEXLINK_PROBE_STATE_ABORTED,
+  kClosed = FLEXLINK_PROBE_STATE_CLOSED,
+};
+
+struct ProbeSignature {
+  uint8_t collective = 0;  // Collective of base/types.h
+  uint8_t type = 0;        // DataType
+  uint8_t op = 0;          // ReduceOp
+  int32_t root = -1;       // of send and receive: the peer
+  uint64_t count = 0;      // elements, as in the call
+  uint64_t bytes = 0;      // what progress() will have reached at the end
+};
+
+struct ProbeCommInfo {
+  uint64_t id = 0;      // equal on all ranks, e.g. a hash of the unique id
+  uint64_t parent = 0;  // id of the communicator that this one was split from
+  uint32_t rank = 0;
+  uint32_t ranks = 0;
+  uint32_t host = 0;
+  uint32_t hosts = 1;
+  const char* name = "";  // copied; cut at FLEXLINK_PROBE_NAME_BYTES
+};
+
+class ProbeWriter;
+
+// One communicator in the probe. All functions except entered() and state(): one thread at a time,
+// which is what the communicator's progress lock gives. Made by ProbeWriter::openComm.
+class alignas(64) ProbeComm {
+ public:
+  ProbeComm(const ProbeComm&) = delete;
+  ProbeComm& operator=(const ProbeComm&) = delete;
+
+  // The clock of this probe: what waiting(), waited() take.
+  uint64_t ticks() const { return counter_ ? counterTicks() : monotonicNanos(); }
+
+  // The program has called for operation seq (numbers grow from 0). Called where the call is
+  // numbered, also while the operation cannot start yet: this is how a reader sees who came.
+  void entered(uint64_t seq) { put(slot_->comm.entered, seq + 1); }
+
+  // A lane takes up an operation; it carries one at a time, and end() belongs to the last begin().
+  void begin(uint64_t seq, const ProbeSignature& call, uint8_t lane = 0);
+  void phase(ProbePhase phase, uint8_t lane = 0) {
+    put(laneOf(lane).phase, static_cast<uint64_t>(phase));
+  }
+  // Bytes since begin(), not since the last call.
+  void progress(uint64_t bytesDone, uint8_t lane = 0) { put(laneOf(lane).bytesDone, bytesDone); }
+
+  // The operation waits for peerRank since sinceTicks (a value of ticks()), and still does. Worth
+  // a call when a wait leaves its spinning phase; once for each wait is enough.
+  void waiting(int peerRank, uint64_t sinceTicks, uint8_t lane = 0);
+  // A wait for peerRank has ended after so many ticks, whether waiting() was called or not.
+  void waited(int peerRank, uint64_t ticks, uint8_t lane = 0);
+
+  // result: an ncclResult_t.
+  void end(uint64_t seq, uint8_t result, uint8_t lane = 0);
+
+  // Any thread, as entered().
+  void state(ProbeState state) { put(slot_->comm.state, static_cast<uint64_t>(state)); }
+
+ private:
+  friend class ProbeWriter;
+  ProbeComm(ProbeWriter* writer, FlexlinkProbeSlot* slot, FlexlinkProbeRecord* ring, uint64_t mask)
+      : slot_(slot), ring_(ring), mask_(mask), writer_(writer) {}
+
+  FlexlinkProbeLane& laneOf(uint8_t lane) { return slot_->lanes[lane % FLEXLINK_PROBE_LANES]; }
+  void record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t end, uint8_t result);
+  void refreshClock(uint64_t now);
+
+  // Partner of all of these: the acquire loads of a reader in another process or thread. Release on
+  // every word, so that none is seen before the odd version that was stored ahead of it; on x86 it
+  // costs nothing. Own words are read back relaxed: there is one writer.
+  static void put(uint64_t& word, uint64_t value) {
+    std::atomic_ref<uint64_t>(word).store(value, std::memory_order_release);
+  }
+  static uint64_t own(const uint64_t& word) {
+    return std::atomic_ref<uint64_t>(const_cast<uint64_t&>(word)).load(std::memory_order_relaxed);
+  }
+  static void add(uint64_t& word, uint64_t more) { put(word, own(word) + more); }
+
+  // Nothing that steers the writer is ever read from the file: another process may scribble there.
+  FlexlinkProbeSlot* const slot_;
+  FlexlinkProbeRecord* const ring_;
+  const uint64_t mask_;  // records in the ring - 1; 0 where there is no file
+  uint64_t recordsWritten_ = 0;
+  uint64_t nextSeq_ = 0;  // highest completed operation number + 1
+  uint64_t clockAt_ = 0;  // ticks of the last refresh of the file's clock
+  ProbeWriter* const writer_;
+  bool counter_ = false;  // ticks are counterTicks()
+  int slotNumber_ = -1;   // -1: private memory
+};
+
+// The file of this process. Never destroyed; all functions are cold and thread-safe.
+class ProbeWriter {
+ public:
+  // Made on the first call (by the first communicator), never null. Where the probe cannot be had,
+  // the log says once why, and everything that is written goes to private memory.
+  static ProbeWriter* process();
+
+  // Never null. closeComm frees it; the communicator's last records stay readable.
+  ProbeComm* openComm(const ProbeCommInfo& info);
+  void closeComm(ProbeComm* comm);
+
+  // Path of the file; "" when the probe is off.
+  const char* path() const { return path_; }
+
+ private:
+  friend class ProbeComm;
+  friend struct ProbeWriterForTest;
+  struct Parts;
+  explicit ProbeWriter(Parts* parts);
+  void refreshClock(uint64_t now);
+
+  Parts* const parts_;
+  const char* path_ = "";
+};
+
+inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t lane) {
+  FlexlinkProbeLane& live = laneOf(lane);
+  const uint64_t version = own(live.version) | 1;
+  put(live.version, version);
+  put(live.seq, seq);
+  put(live.call, FLEXLINK_PROBE_CALL(call.collective, call.type, call.op, lane, call.root));
+  put(live.count, call.count);
+  put(live.bytes, call.bytes);
+  put(live.bytesDone, 0);
+  put(live.waitRanks, ~uint64_t{0});
+  put(live.longestWait, 0);
+  put(live.phase, FLEXLINK_PROBE_PHASE_STARTED);
+  put(live.startTicks, ticks());
+  put(live.version, version + 1);
+}
+
+inline void ProbeComm::waiting(int peerRank, uint64_t sinceTicks, uint8_t lane) {
+  FlexlinkProbeLane& live = laneOf(lane);
+  const uint64_t version = own(live.version) | 1;
+  put(live.version, version);
+  put(live.waitSince, sinceTicks);
+  put(live.waitRanks, (own(live.waitRanks) >> 32 << 32) | static_cast<uint32_t>(peerRank));
+  put(live.version, version + 1);
+}
+
+inline void ProbeComm::waited(int peerRank, uint64_t ticks, uint8_t lane) {
+  FlexlinkProbeLane& live = laneOf(lane);
+  const uint64_t version = own(live.version) | 1;
+  put(live.version, version);
+  const bool longest = ticks > own(live.longestWait);
+  const uint64_t rank =
+      longest ? uint64_t{static_cast<uint32_t>(peerRank)} << 32 : own(live.waitRanks) >> 32 << 32;
+  if (longest) put(live.longestWait, ticks);
+  put(live.waitRanks, rank | FLEXLINK_PROBE_NO_RANK);
+  add(live.waitedTicks, ticks);
+  put(live.version, version + 1);
+}
+
+inline void ProbeComm::record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t end,
+                              uint8_t result) {
+  FlexlinkProbeRecord& out = ring_[recordsWritten_ & mask_];
+  const uint64_t wait = own(lane.longestWait) >> 10;
+  const uint64_t rank = own(lane.waitRanks) >> 32;
+  put(out.version, 2 * recordsWritten_ + 1);
+  put(out.seq, seq);
+  put(out.call, own(lane.call));
+  put(out.count, own(lane.count));
+  put(out.bytes, own(lane.bytes));
+  put(out.startTicks, own(lane.startTicks));
+  put(out.endTicks, end);
+  put(out.outcome, uint64_t{result} | (rank & FLEXLINK_PROBE_RECORD_NO_RANK) << 8 |
+                       (wait < UINT32_MAX ? wait : UINT32_MAX) << 32);
+  put(out.version, 2 * recordsWritten_ + 2);
+  put(slot_->comm.records, ++recordsWritten_);
+}
+
+inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
+  FlexlinkProbeLane& live = laneOf(lane);
+  const uint64_t now = ticks();
+  record(live, seq, now, result);
+  const uint64_t version = own(live.version) | 1;
+  put(live.version, version);
+  put(live.phase, FLEXLINK_PROBE_PHASE_IDLE);
+  put(live.waitRanks, own(live.waitRanks) | FLEXLINK_PROBE_NO_RANK);
+  if (result == 0) put(live.bytesDone, own(live.bytes));
+  add(live.operations, 1);
+  add(live.totalBytes, own(live.bytes));
+  add(live.busyTicks, now - own(live.startTicks));
+  put(live.version, version + 1);
+  if (result != 0) add(slot_->comm.failures, 1);
+  if (seq >= nextSeq_) {
+    nextSeq_ = seq + 1;
+    put(slot_->comm.completed, nextSeq_);
+    add(slot_->comm.operations, 1);
+  }
+  constexpr uint64_t kClockTicks = uint64_t{1}
+                                   << 29;  // about 0.2 s: one clock_gettime, no system call
+  if (now - clockAt_ > kClockTicks) [[unlikely]]
+    refreshClock(now);
+}
+
+}  // namespace flexlink
