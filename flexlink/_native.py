@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one door to libflexlink: every other module gets (ffi, lib) from here.
+
+The library is opened on first use, not at import, so that `import flexlink` stays light.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flexlink.errors import FlexlinkError, InternalError, error_for
+
+T = TypeVar("T")
+
+SUCCESS = 0
+IN_PROGRESS = 7
+
+# Between two slices Python looks for Ctrl-C: late enough to cost nothing, early enough for a person.
+SLICE_MICROS = 50_000
+
+_lock = threading.Lock()
+_loaded: tuple[Any, Any] | None = None
+
+
+def package_file(name: str) -> Path:
+    """Absolute path of a file in flexlink/lib/ of the installed package.
+
+    Raises:
+        FlexlinkError: the package was imported from a source tree where nothing was built.
+    """
+    path = Path(__file__).resolve().parent / "lib" / name
+    if not path.exists():
+        raise FlexlinkError(
+            f"{path} does not exist: this flexlink package was not built. "
+            "Run scripts/run in the checkout, or 'pip install .', and use that environment's Python."
+        )
+    return path
+
+
+def library_path() -> Path:
+    """Absolute path of libflexlink.so (SONAME libnccl.so.2)."""
+    return package_file("libflexlink.so")
+
+
+def native() -> tuple[Any, Any]:
+    """(ffi, lib) of the cffi module with the library opened behind it.
+
+    Raises:
+        FlexlinkError: the module or the library is missing or does not load, with the reason.
+    """
+    if _loaded is not None:
+        return _loaded
+    return _load()
+
+
+def _load() -> tuple[Any, Any]:
+    global _loaded
+    path = library_path()
+    with _lock:
+        if _loaded is None:
+            from flexlink import _cffi
+
+            problem = _cffi.lib.bridgeOpen(str(path).encode())
+            if problem != _cffi.ffi.NULL:
+                raise FlexlinkError(f"cannot open {path}: {_cffi.ffi.string(problem).decode()}")
+            _loaded = (_cffi.ffi, _cffi.lib)
+        return _loaded
+
+
+def check(code: int, comm: Any = None) -> None:
+    """Raises the exception for `code` with the library's own text; returns on ncclSuccess.
+
+    Must run in the thread that made the failed call.
+    """
+    if code == SUCCESS:
+        return
+    ffi, lib = native()
+    text = ffi.string(lib.ncclGetLastError(ffi.NULL if comm is None else comm)).decode(
+        errors="replace"
+    )
+    raise error_for(code, text or ffi.string(lib.ncclGetErrorString(code)).decode())
+
+
+def interruptible(call: Callable[[], T]) -> T:
+    """Runs a long call so that Ctrl-C gets through, and returns what it returned.
+
+    Python sees a signal only between its own steps, so in the main thread the call runs in a helper
+    thread. After Ctrl-C that thread is left to end by the call's own deadline.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    outcome: list[tuple[bool, Any]] = []
+
+    def run() -> None:
+        try:
+            outcome.append((True, call()))
+        except BaseException as error:
+            outcome.append((False, error))
+
+    helper = threading.Thread(target=run, name="flexlink-call", daemon=True)
+    helper.start()
+    while helper.is_alive():
+        helper.join(SLICE_MICROS / 1e6)
+    if not outcome:
+        raise InternalError("a helper thread ended without an outcome")
+    succeeded, value = outcome[0]
+    if succeeded:
+        return value  # type: ignore[no-any-return]
+    raise value
+
+
+def settings_text() -> str:
+    """All settings of the library: tab-separated lines `name value origin unit prose`."""
+    ffi, lib = native()
+    size = lib.flexlinkSettingsDump(ffi.NULL, 0) + 1
+    buffer = ffi.new("char[]", size)
+    lib.flexlinkSettingsDump(buffer, size)
+    return str(ffi.string(buffer).decode())
+
+
+def versions() -> tuple[str, str]:
+    """(FlexLink's own version, the NCCL version that it stands for), e.g. ("0.1.0", "2.32.3")."""
+    ffi, lib = native()
+    code = ffi.new("int*")
+    check(lib.ncclGetVersion(code))
+    number = code[0]
+    nccl = f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+    return ffi.string(lib.flexlinkGetVersion()).decode(), nccl
