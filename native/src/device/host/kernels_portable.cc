@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels for any CPU: 16-byte vectors, lowered by the compiler.
+// Reached only through its table; native/CMakeLists.txt gives this file its flags by its name.
+#include "device/host/kernels_table.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC's own intrinsics start from registers that are undefined on purpose (its bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace flexlink {
+namespace {
+inline constexpr int kRegisterBytes = 16;
+#include "device/host/kernels_lanes.inl"
+#include "device/host/kernels_float.inl"
+#include "device/host/kernels_ops.inl"
+#include "device/host/kernels_loops.inl"
+}  // namespace
+
+constinit const KernelTable kPortableKernels = makeTable("portable");
+
+}  // namespace flexlink
