@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The C API that FlexLink stands in for: NCCL 2.32.3, all 96 functions and their pnccl twins, with
- * the same names, numbers and layouts (src/api/abi_asserts.cc pins them), described for host memory.
- * For C99 and C++, with or without the CUDA headers. It is not the device-side API of kernels.
+ * the same names, numbers and layouts (src/api/abi_asserts.cc pins them), described for host
+ * memory. For C99 and C++, with or without the CUDA headers. It is not the device-side API of
+ * kernels.
  *
  * Common to all functions. Counts are elements, sizes and offsets are bytes. A call that fails says
  * why in ncclGetLastError. "Enqueued" work with stream NULL is finished when the call (or the
@@ -30,9 +31,8 @@ typedef struct CUevent_st* cudaEvent_t;
 #define NCCL_SUFFIX ""
 #define NCCL_VERSION_CODE 23203
 /* Up to 2.8 the code was X*1000 + Y*100 + Z. */
-#define NCCL_VERSION(X, Y, Z)                                        \
-  (((X) <= 2 && (Y) <= 8) ? (X) * 1000 + (Y) * 100 + (Z)             \
-                          : (X) * 10000 + (Y) * 100 + (Z))
+#define NCCL_VERSION(X, Y, Z) \
+  (((X) <= 2 && (Y) <= 8) ? (X)*1000 + (Y)*100 + (Z) : (X)*10000 + (Y)*100 + (Z))
 
 #ifdef __cplusplus
 extern "C" {
@@ -151,8 +151,8 @@ typedef enum {
  * against another NCCL keep working: fields beyond `size`, or newer than `version`, count as unset.
  * A wrong magic is ncclInvalidArgument. */
 
-/* Options of one communicator. Host memory reads blocking, splitShare, shrinkShare and commName; the
- * others steer GPU kernels and are checked for nothing. */
+/* Options of one communicator. Host memory reads blocking, splitShare, shrinkShare and commName;
+ * the others steer GPU kernels and are checked for nothing. */
 typedef struct ncclConfig_v23100 {
   size_t size;
   unsigned int magic;
@@ -182,17 +182,16 @@ typedef struct ncclConfig_v23100 {
   int nvlsHostMode;
 } ncclConfig_t;
 
-#define NCCL_CONFIG_INITIALIZER                                                                  \
-  {                                                                                              \
-    sizeof(ncclConfig_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_INT,              \
-        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                     \
-        NCCL_CONFIG_UNDEF_PTR /* netName */, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,       \
-        NCCL_CONFIG_UNDEF_PTR /* commName */, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,      \
-        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                     \
-        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                     \
-        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                     \
-        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                     \
-        NCCL_CONFIG_UNDEF_INT                                                                    \
+#define NCCL_CONFIG_INITIALIZER                                                                    \
+  {                                                                                                \
+    sizeof(ncclConfig_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_INT,                \
+        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                       \
+        NCCL_CONFIG_UNDEF_PTR /* netName */, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,         \
+        NCCL_CONFIG_UNDEF_PTR /* commName */, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,        \
+        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                       \
+        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                       \
+        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,                       \
+        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT \
   }
 
 /* A list of options by vendor: {vendor, option} → value. Whoever does not know a key skips it. */
@@ -227,12 +226,12 @@ typedef struct ncclCollConfig_v23200 {
   cudaEvent_t launchCompletionEvent; /* [gpu] */
 } ncclCollConfig_t;
 
-#define NCCL_COLLCONFIG_INITIALIZER                                                        \
-  {                                                                                        \
-    sizeof(ncclCollConfig_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_PTR,    \
-        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,               \
-        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_PTR, 1 /* forceAlgSelection */,           \
-        NCCL_CONFIG_UNDEF_INT, 0 /* userProfilerTag */, NCCL_CONFIG_UNDEF_PTR              \
+#define NCCL_COLLCONFIG_INITIALIZER                                                     \
+  {                                                                                     \
+    sizeof(ncclCollConfig_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, NCCL_CONFIG_UNDEF_PTR, \
+        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_INT,            \
+        NCCL_CONFIG_UNDEF_INT, NCCL_CONFIG_UNDEF_PTR, 1 /* forceAlgSelection */,        \
+        NCCL_CONFIG_UNDEF_INT, 0 /* userProfilerTag */, NCCL_CONFIG_UNDEF_PTR           \
   }
 
 typedef struct ncclSimInfo_v22200 {
@@ -258,10 +257,10 @@ typedef struct ncclEncryptionConfig_v23200 {
   const char* psk;
 } ncclEncryptionConfig_t;
 
-#define NCCL_ENCRYPTION_CONFIG_INITIALIZER                                                  \
-  {                                                                                         \
-    sizeof(ncclEncryptionConfig_t), NCCL_API_MAGIC, NCCL_VERSION_CODE,                      \
-        NCCL_ENCRYPTION_MODE_NONE, NCCL_CONFIG_UNDEF_PTR                                    \
+#define NCCL_ENCRYPTION_CONFIG_INITIALIZER                                                        \
+  {                                                                                               \
+    sizeof(ncclEncryptionConfig_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, NCCL_ENCRYPTION_MODE_NONE, \
+        NCCL_CONFIG_UNDEF_PTR                                                                     \
   }
 
 /* One wait: until `peer` has signalled opCnt times more on (sigIdx, ctx). */
@@ -324,7 +323,8 @@ NCCL_TWINS(ncclResult_t, ncclCommInitAll, (ncclComm_t * comm, int ndev, const in
 /* Flushes what is pending and tells the peers that this rank leaves. NULL: ncclSuccess. */
 NCCL_TWINS(ncclResult_t, ncclCommFinalize, (ncclComm_t comm));
 
-/* Finalizes when that was not done, then frees. The handle is dead afterwards. NULL: ncclSuccess. */
+/* Finalizes when that was not done, then frees. The handle is dead afterwards. NULL: ncclSuccess.
+ */
 NCCL_TWINS(ncclResult_t, ncclCommDestroy, (ncclComm_t comm));
 
 /* Gives pending work up, on all ranks, and frees; also from another thread while a call is blocked.
@@ -390,8 +390,7 @@ NCCL_TWINS(ncclResult_t, ncclCommWindowRegister,
 NCCL_TWINS(ncclResult_t, ncclCommWindowDeregister, (ncclComm_t comm, ncclWindow_t win));
 
 /* *outUserPtr = the buffer that this rank registered as win. */
-NCCL_TWINS(ncclResult_t, ncclWinGetUserPtr,
-           (ncclComm_t comm, ncclWindow_t win, void** outUserPtr));
+NCCL_TWINS(ncclResult_t, ncclWinGetUserPtr, (ncclComm_t comm, ncclWindow_t win, void** outUserPtr));
 
 /* ---- Reduction operators ---------------------------------------------------------------------*/
 
@@ -437,7 +436,8 @@ NCCL_TWINS(ncclResult_t, ncclReduceScatter,
            (const void* sendbuff, void* recvbuff, size_t recvcount, ncclDataType_t datatype,
             ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream));
 
-/* Block i of recvbuff = block `own rank` of rank i's sendbuff; both nranks × count. Not in place. */
+/* Block i of recvbuff = block `own rank` of rank i's sendbuff; both nranks × count. Not in place.
+ */
 NCCL_TWINS(ncclResult_t, ncclAlltoAll,
            (const void* sendbuff, void* recvbuff, size_t count, ncclDataType_t datatype,
             ncclComm_t comm, cudaStream_t stream));
@@ -513,7 +513,8 @@ NCCL_TWINS(ncclResult_t, ncclWaitSignal,
 NCCL_TWINS(ncclResult_t, ncclGroupStart, (void));
 NCCL_TWINS(ncclResult_t, ncclGroupEnd, (void));
 
-/* Ends the group, runs nothing of it, and estimates its time. simInfo NULL: only drops the group. */
+/* Ends the group, runs nothing of it, and estimates its time. simInfo NULL: only drops the group.
+ */
 NCCL_TWINS(ncclResult_t, ncclGroupSimulateEnd, (ncclSimInfo_t * simInfo));
 
 /* ---- Parameters ------------------------------------------------------------------------------
@@ -680,12 +681,12 @@ typedef struct ncclDevCommRequirements {
   int cftBarrierCount;
 } ncclDevCommRequirements_t;
 
-#define NCCL_DEV_COMM_REQUIREMENTS_INITIALIZER                                               \
-  {                                                                                          \
-    sizeof(ncclDevCommRequirements_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, NULL, NULL, false, \
-        0, 0, 0, 0, 0, false /* ginForceEnable */, 4 /* ginContextCount */, 0, 0,            \
-        NCCL_GIN_CONNECTION_NONE, false, 0, NCCL_CONFIG_UNDEF_INT /* ginTrafficClass */, 0,  \
-        true, true, 1 /* ginCustomStride */, NCCL_GIN_TYPE_NONE, false, NCCL_CFT_NONE, 0     \
+#define NCCL_DEV_COMM_REQUIREMENTS_INITIALIZER                                                     \
+  {                                                                                                \
+    sizeof(ncclDevCommRequirements_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, NULL, NULL, false, 0, 0, \
+        0, 0, 0, false /* ginForceEnable */, 4 /* ginContextCount */, 0, 0,                        \
+        NCCL_GIN_CONNECTION_NONE, false, 0, NCCL_CONFIG_UNDEF_INT /* ginTrafficClass */, 0, true,  \
+        true, 1 /* ginCustomStride */, NCCL_GIN_TYPE_NONE, false, NCCL_CFT_NONE, 0                 \
   }
 
 /* What a communicator is and can do. On host memory every "support" and type is false or none, and
@@ -714,11 +715,11 @@ typedef struct ncclCommProperties {
   bool cftCountedSupport;
 } ncclCommProperties_t;
 
-#define NCCL_COMM_PROPERTIES_INITIALIZER                                                     \
-  {                                                                                          \
-    sizeof(ncclCommProperties_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, 0, 0, 0, 0, false,      \
-        false, NCCL_GIN_TYPE_NONE, 0, false, NCCL_GIN_TYPE_NONE, 0, 0,                       \
-        NCCL_GIN_CONNECTION_NONE, {false}, 0, false, false, false                            \
+#define NCCL_COMM_PROPERTIES_INITIALIZER                                                           \
+  {                                                                                                \
+    sizeof(ncclCommProperties_t), NCCL_API_MAGIC, NCCL_VERSION_CODE, 0, 0, 0, 0, false, false,     \
+        NCCL_GIN_TYPE_NONE, 0, false, NCCL_GIN_TYPE_NONE, 0, 0, NCCL_GIN_CONNECTION_NONE, {false}, \
+        0, false, false, false                                                                     \
   }
 
 /* Fills *props up to props->size, which the initialiser sets. Works on host memory. */
@@ -749,15 +750,14 @@ NCCL_TWINS(ncclResult_t, ncclGetPeerDeviceLeInfo,
            (ncclWindow_t window, size_t offset, int peerWorld, ncclCftLeId* leId,
             size_t* leOffset));
 
-/* [gpu] Teams of ranks. They have no result code: a refusal is the empty team {0, 0, 0}, or rank -1,
- * with the reason in ncclGetLastError. */
+/* [gpu] Teams of ranks. They have no result code: a refusal is the empty team {0, 0, 0}, or rank
+ * -1, with the reason in ncclGetLastError. */
 NCCL_TWINS(ncclTeam_t, ncclTeamWorld, (ncclComm_t comm));
 NCCL_TWINS(ncclTeam_t, ncclTeamLsa, (ncclComm_t comm));
 NCCL_TWINS(ncclTeam_t, ncclTeamRail, (ncclComm_t comm));
 NCCL_TWINS(ncclTeam_t, ncclTeamCftMultimem, (ncclComm_t comm));
 #ifdef __cplusplus
-NCCL_TWINS(ncclTeam_t, ncclTeamCft,
-           (ncclComm_t comm, ncclCftTeamMode_t mode = NCCL_CFT_TEAM_FLAT));
+NCCL_TWINS(ncclTeam_t, ncclTeamCft, (ncclComm_t comm, ncclCftTeamMode_t mode = NCCL_CFT_TEAM_FLAT));
 #else
 NCCL_TWINS(ncclTeam_t, ncclTeamCft, (ncclComm_t comm, ncclCftTeamMode_t mode));
 #endif
@@ -781,7 +781,8 @@ NCCL_TWINS(ncclResult_t, ncclGinInboxA2ACreateRequirement,
            (ncclTeam_t peers, int nBlocks, int size_log2, ncclGinInboxA2AHandle* outHandle,
             ncclDevResourceRequirements_t* outReq));
 
-/* Slots of 8 bytes that maxElts elements of maxEltSize bytes take: plain arithmetic, on any host. */
+/* Slots of 8 bytes that maxElts elements of maxEltSize bytes take: plain arithmetic, on any host.
+ */
 NCCL_TWINS(int, ncclLLA2ACalcSlots, (int maxElts, int maxEltSize));
 
 #undef NCCL_TWINS

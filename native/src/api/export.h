@@ -17,7 +17,7 @@
 //   FLEXLINK_API(ncclResult_t, ncclCommCount, (const ncclComm_t comm, int* count)) {
 //     return flexlink::guarded([&]() -> flexlink::Status { ... });
 //   }
-#define FLEXLINK_API(result, name, args)                                                  \
+#define FLEXLINK_API(result, name, args)                                                      \
   extern "C" __attribute__((weak, visibility("default"), alias("p" #name))) result name args; \
   extern "C" __attribute__((visibility("default"))) result p##name args
 
