@@ -6,6 +6,7 @@
 #include <new>
 
 #include "api/export.h"
+#include "base/log.h"
 
 namespace flexlink {
 namespace {
@@ -22,6 +23,15 @@ void keepText(const char* text) noexcept {
   lastError[length] = '\0';
 }
 
+// NCCL_DEBUG=WARN, which the error strings point to, shows the text too. A line that cannot be
+// written must not turn one error into another.
+void warn(const char* text) noexcept {
+  try {
+    FLEXLINK_WARN("%s", text);
+  } catch (...) {
+  }
+}
+
 }  // namespace
 
 void setLastError(const Status& status) noexcept {
@@ -33,6 +43,7 @@ const char* lastErrorText() noexcept { return lastError; }
 
 ncclResult_t resultOf(const Status& status) noexcept {
   setLastError(status);
+  if (!status.ok() && status.code() != Code::kInProgress) warn(status.text());
   return static_cast<ncclResult_t>(status.code());
 }
 
@@ -41,12 +52,14 @@ ncclResult_t resultOfException() noexcept {
     throw;
   } catch (const std::bad_alloc&) {
     keepText("out of memory: the call was given up; free memory or raise the cgroup's limit");
+    warn(lastError);
     return ncclSystemError;
   } catch (const std::exception& error) {
     keepText(error.what());
   } catch (...) {
     keepText("an exception of unknown type reached the C edge: a bug of FlexLink");
   }
+  warn(lastError);
   return ncclInternalError;
 }
 

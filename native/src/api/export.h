@@ -34,7 +34,7 @@ void setLastError(const Status& status) noexcept;
 // "" when no call of this thread failed yet; valid until the thread's next failing call.
 const char* lastErrorText() noexcept;
 
-// setLastError, and the code as the caller's result.
+// setLastError, a line under NCCL_DEBUG=WARN, and the code as the caller's result.
 ncclResult_t resultOf(const Status& status) noexcept;
 
 // Inside a catch block only: the same for the exception that is being handled.
