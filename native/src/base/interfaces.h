@@ -26,8 +26,8 @@ struct Interface {
 Result<std::vector<Interface>> listInterfaces();
 
 // The interfaces that are up and match, in the order given, one address each (IPv4, then global
-// IPv6, then link-local). pattern: NCCL_SOCKET_IFNAME's syntax: prefixes with commas; leading ^: all
-// but these; leading =: whole names; ^=: both. "" matches all. family: AF_UNSPEC: both.
+// IPv6, then link-local). pattern: NCCL_SOCKET_IFNAME's syntax: prefixes with commas; leading ^:
+// all but these; leading =: whole names; ^=: both. "" matches all. family: AF_UNSPEC: both.
 std::vector<Interface> selectInterfaces(const std::vector<Interface>& interfaces,
                                         const std::string& pattern, int family);
 

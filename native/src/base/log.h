@@ -56,17 +56,17 @@ inline bool logEnabled(LogLevel level, LogSubsystem subsystem) {
   return level <= LogLevel::kWarn || (filter >> 8 & static_cast<uint32_t>(subsystem)) != 0;
 }
 
-#define FLEXLINK_LOG_(level, subsystem, ...)                                            \
-  do {                                                                                  \
-    if (::flexlink::logEnabled(level, subsystem))                                       \
-      ::flexlink::logMessage(level, subsystem, __FILE__, __LINE__, __VA_ARGS__);        \
+#define FLEXLINK_LOG_(level, subsystem, ...)                                     \
+  do {                                                                           \
+    if (::flexlink::logEnabled(level, subsystem))                                \
+      ::flexlink::logMessage(level, subsystem, __FILE__, __LINE__, __VA_ARGS__); \
   } while (0)
 #define FLEXLINK_WARN(...) \
   FLEXLINK_LOG_(::flexlink::LogLevel::kWarn, ::flexlink::LogSubsystem::kAll, __VA_ARGS__)
 // The subsystem is written without its enum: FLEXLINK_INFO(kInit, "rank %d", rank).
-#define FLEXLINK_INFO(subsystem, ...)                                                     \
+#define FLEXLINK_INFO(subsystem, ...) \
   FLEXLINK_LOG_(::flexlink::LogLevel::kInfo, ::flexlink::LogSubsystem::subsystem, __VA_ARGS__)
-#define FLEXLINK_TRACE(subsystem, ...)                                                     \
+#define FLEXLINK_TRACE(subsystem, ...) \
   FLEXLINK_LOG_(::flexlink::LogLevel::kTrace, ::flexlink::LogSubsystem::subsystem, __VA_ARGS__)
 
 }  // namespace flexlink

@@ -102,8 +102,8 @@ struct NamedText {
   std::string name;
   std::string text;
 };
-std::vector<NamedText> parseConfigText(std::string_view text);    // NAME=value lines, # comments
-std::string nearestSettingName(std::string_view unknown);         // "" if nothing is near
+std::vector<NamedText> parseConfigText(std::string_view text);  // NAME=value lines, # comments
+std::string nearestSettingName(std::string_view unknown);       // "" if nothing is near
 bool parseSetting(std::string_view text, const char* form, int64_t* value);
 bool parseSetting(std::string_view text, const char* form, double* value);
 bool parseSetting(std::string_view text, const char* form, bool* value);

@@ -31,7 +31,7 @@ class SocketAddress {
   // interface number of the sender: set it with setScope before connecting.
   static Result<SocketAddress> fromBytes(std::span<const uint8_t> bytes);
   static Result<SocketAddress> fromSockaddr(const sockaddr* address, size_t length);
-  static SocketAddress any(int family, int port = 0);       // all interfaces
+  static SocketAddress any(int family, int port = 0);  // all interfaces
   static SocketAddress loopback(int family, int port = 0);
 
   const std::array<uint8_t, kBytes>& bytes() const { return bytes_; }  // the rest is zero
@@ -39,7 +39,7 @@ class SocketAddress {
   socklen_t length() const;
 
   bool valid() const { return family() == AF_INET || family() == AF_INET6; }
-  int family() const { return get()->sa_family; }
+  int family() const;
   int port() const;
   void setPort(int port);
   uint32_t scope() const;
@@ -63,7 +63,8 @@ class SocketAddress {
 // Numbers only, never a look-up: "192.0.2.1:80", "[fe80::1%eth0]:80".
 Result<SocketAddress> parse(std::string_view text);
 
-// As parse, and host names too (getaddrinfo: may take seconds). family: AF_UNSPEC, AF_INET, AF_INET6.
+// As parse, and host names too (getaddrinfo: may take seconds). family: AF_UNSPEC, AF_INET,
+// AF_INET6.
 Result<SocketAddress> resolve(const std::string& hostAndPort, int family = AF_UNSPEC);
 
 // Listens on the port of `address`, or, where that is 0, on the first free port of `range`.
