@@ -156,7 +156,8 @@ typedef struct {
   char host[FLEXLINK_PROBE_HOST_BYTES];       /* gethostname */
   uint64_t opened;     /* communicators that were ever opened, alone */
   uint64_t unrecorded; /* of these: had no slot and are not seen here, alone */
-  uint64_t reserved1[11];
+  uint64_t goneUnixNs; /* CLOCK_REALTIME when its process was first found dead, or 0 */
+  uint64_t reserved1[10];
   FlexlinkProbeClock clock;
 } FlexlinkProbeHeader;
 

@@ -6,7 +6,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <string>
 
+#include "base/status.h"
 #include "flexlink/probe.h"
 #include "probe/ticks.h"
 
@@ -58,7 +61,7 @@ class alignas(64) ProbeComm {
   ProbeComm& operator=(const ProbeComm&) = delete;
 
   // The clock of this probe: what waiting(), waited() take.
-  uint64_t ticks() const { return counter_ ? counterTicks() : monotonicNanos(); }
+  uint64_t ticks() const { return counter_ ? counterTicks() : static_cast<uint64_t>(nowNanos()); }
 
   // The program has called for operation seq (numbers grow from 0). Called where the call is
   // numbered, also while the operation cannot start yet: this is how a reader sees who came.
@@ -86,12 +89,24 @@ class alignas(64) ProbeComm {
 
  private:
   friend class ProbeWriter;
-  ProbeComm(ProbeWriter* writer, FlexlinkProbeSlot* slot, FlexlinkProbeRecord* ring, uint64_t mask)
-      : slot_(slot), ring_(ring), mask_(mask), writer_(writer) {}
+  struct Place {
+    FlexlinkProbeSlot* slot;
+    FlexlinkProbeRecord* ring;
+    uint64_t mask;  // records in the ring - 1; 0 where there is no file
+    int number;     // of the slot; -1: private memory
+  };
+  ProbeComm(ProbeWriter* writer, const Place& place, bool counter)
+      : slot_(place.slot),
+        ring_(place.ring),
+        mask_(place.mask),
+        counter_(counter),
+        writer_(writer),
+        slotNumber_(place.number) {}
 
   FlexlinkProbeLane& laneOf(uint8_t lane) { return slot_->lanes[lane % FLEXLINK_PROBE_LANES]; }
-  void record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t end, uint8_t result);
-  void refreshClock(uint64_t now);
+  void resetSlot(const ProbeCommInfo& info);
+  void record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t now, uint8_t result);
+  void refreshClock(uint64_t now);  // once in a while: one clock_gettime
 
   // Partner of all of these: the acquire loads of a reader in another process or thread. Release on
   // every word, so that none is seen before the odd version that was stored ahead of it; on x86 it
@@ -107,38 +122,43 @@ class alignas(64) ProbeComm {
   // Nothing that steers the writer is ever read from the file: another process may scribble there.
   FlexlinkProbeSlot* const slot_;
   FlexlinkProbeRecord* const ring_;
-  const uint64_t mask_;  // records in the ring - 1; 0 where there is no file
+  const uint64_t mask_;
+  const bool counter_;  // ticks are counterTicks()
   uint64_t recordsWritten_ = 0;
   uint64_t nextSeq_ = 0;  // highest completed operation number + 1
-  uint64_t clockAt_ = 0;  // ticks of the last refresh of the file's clock
+  uint64_t clockAt_ = 0;  // ticks of this communicator's last refresh of the file's clock
   ProbeWriter* const writer_;
-  bool counter_ = false;  // ticks are counterTicks()
-  int slotNumber_ = -1;   // -1: private memory
+  const int slotNumber_;
 };
 
-// The file of this process. Never destroyed; all functions are cold and thread-safe.
+// The probe of this process. All functions are cold and thread-safe.
 class ProbeWriter {
  public:
-  // Made on the first call (by the first communicator), never null. Where the probe cannot be had,
-  // the log says once why, and everything that is written goes to private memory.
+  // Made on the first call (by the first communicator), never null and never destroyed. Where the
+  // probe cannot be had, the log says once why, and what is written goes to private memory.
   static ProbeWriter* process();
 
-  // Never null. closeComm frees it; the communicator's last records stay readable.
+  // A writer of its own with a file in `folder`; for tests. Outlives its communicators.
+  static Result<std::unique_ptr<ProbeWriter>> create(const std::string& folder);
+
+  ~ProbeWriter();
+
+  // Never null. Closed by closeComm, which frees it; its last records stay readable in the file
+  // until its slot is needed again. In a forked child it goes to private memory.
   ProbeComm* openComm(const ProbeCommInfo& info);
   void closeComm(ProbeComm* comm);
 
-  // Path of the file; "" when the probe is off.
-  const char* path() const { return path_; }
+  // Of the file; "" when the probe is off.
+  const std::string& path() const;
 
  private:
   friend class ProbeComm;
-  friend struct ProbeWriterForTest;
   struct Parts;
-  explicit ProbeWriter(Parts* parts);
-  void refreshClock(uint64_t now);
+  explicit ProbeWriter(std::unique_ptr<Parts> parts);
+  int takeSlot();
+  void refreshClock();
 
-  Parts* const parts_;
-  const char* path_ = "";
+  const std::unique_ptr<Parts> parts_;
 };
 
 inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t lane) {
@@ -179,7 +199,7 @@ inline void ProbeComm::waited(int peerRank, uint64_t ticks, uint8_t lane) {
   put(live.version, version + 1);
 }
 
-inline void ProbeComm::record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t end,
+inline void ProbeComm::record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t now,
                               uint8_t result) {
   FlexlinkProbeRecord& out = ring_[recordsWritten_ & mask_];
   const uint64_t wait = own(lane.longestWait) >> 10;
@@ -188,9 +208,9 @@ inline void ProbeComm::record(const FlexlinkProbeLane& lane, uint64_t seq, uint6
   put(out.seq, seq);
   put(out.call, own(lane.call));
   put(out.count, own(lane.count));
-  put(out.bytes, own(lane.bytes));
+  put(out.bytes, own(lane.bytesDone));
   put(out.startTicks, own(lane.startTicks));
-  put(out.endTicks, end);
+  put(out.endTicks, now);
   put(out.outcome, uint64_t{result} | (rank & FLEXLINK_PROBE_RECORD_NO_RANK) << 8 |
                        (wait < UINT32_MAX ? wait : UINT32_MAX) << 32);
   put(out.version, 2 * recordsWritten_ + 2);
@@ -200,16 +220,16 @@ inline void ProbeComm::record(const FlexlinkProbeLane& lane, uint64_t seq, uint6
 inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
   const uint64_t now = ticks();
-  record(live, seq, now, result);
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
+  if (result == 0) put(live.bytesDone, own(live.bytes));  // of a failed one: as far as it came
   put(live.phase, FLEXLINK_PROBE_PHASE_IDLE);
   put(live.waitRanks, own(live.waitRanks) | FLEXLINK_PROBE_NO_RANK);
-  if (result == 0) put(live.bytesDone, own(live.bytes));
   add(live.operations, 1);
-  add(live.totalBytes, own(live.bytes));
+  add(live.totalBytes, own(live.bytesDone));
   add(live.busyTicks, now - own(live.startTicks));
   put(live.version, version + 1);
+  record(live, seq, now, result);
   if (result != 0) add(slot_->comm.failures, 1);
   if (seq >= nextSeq_) {
     nextSeq_ = seq + 1;
