@@ -25,9 +25,7 @@ const KernelTable& chosen() {
   return table;
 }
 
-bool selectsOperand(ReduceOp op) {
-  return op != ReduceOp::kAvg && op != ReduceOp::kPreMulSum;
-}
+bool selectsOperand(ReduceOp op) { return op != ReduceOp::kAvg && op != ReduceOp::kPreMulSum; }
 
 }  // namespace
 
@@ -37,10 +35,9 @@ const KernelTable* findKernels(const char* name) {
   const bool avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("f16c") != 0 &&
                     __builtin_cpu_supports("fma") != 0;
   if (strcmp(name, kAvx2Kernels.name) == 0 && avx2) return &kAvx2Kernels;
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") != 0 &&
-                      __builtin_cpu_supports("avx512bw") != 0 &&
-                      __builtin_cpu_supports("avx512dq") != 0 &&
-                      __builtin_cpu_supports("avx512vl") != 0;
+  const bool avx512 =
+      avx2 && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+      __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0;
   if (strcmp(name, kAvx512Kernels.name) == 0 && avx512) return &kAvx512Kernels;
 #endif
   return nullptr;

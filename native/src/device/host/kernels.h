@@ -11,21 +11,21 @@
 namespace flexlink {
 
 // dsts[j][i] = fold over k = 0..nSrcs-1, in this order, of srcs[k][i]; then the op's last step.
-// 16- and 8-bit floats are accumulated in float32 and rounded once, to nearest even. Integer sums and
-// products wrap around; kAvg divides by `divisor` (integers: toward zero, after the wrapped sum).
-// Any dst may be any of the srcs (same start address); other overlap is not allowed. No alignment is
-// needed beyond the type's own.
+// 16- and 8-bit floats are accumulated in float32 and rounded once, to nearest even. Integer sums
+// and products wrap around; kAvg divides by `divisor` (integers: toward zero, after the wrapped
+// sum). Any dst may be any of the srcs (same start address); other overlap is not allowed. No
+// alignment is needed beyond the type's own.
 struct FoldArgs {
-  void* const* dsts;         // nDsts pointers, 1..16
+  void* const* dsts;  // nDsts pointers, 1..16
   int nDsts;
-  const void* const* srcs;   // nSrcs pointers, 1..any
+  const void* const* srcs;  // nSrcs pointers, 1..any
   int nSrcs;
-  size_t count;              // elements
+  size_t count;  // elements
   DataType type;
   ReduceOp op;
-  int divisor;               // kAvg only: ranks
-  const uint64_t* scalars;   // kPreMulSum only: nSrcs scalars, the bits of `type`, low bytes
-  uint32_t streamMask;       // bit j: write dsts[j] past the caches (non-temporal)
+  int divisor;              // kAvg only: ranks
+  const uint64_t* scalars;  // kPreMulSum only: nSrcs scalars, the bits of `type`, low bytes
+  uint32_t streamMask;      // bit j: write dsts[j] past the caches (non-temporal)
 };
 void fold(const FoldArgs& args);
 

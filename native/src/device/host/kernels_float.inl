@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// float16, bfloat16 and the two float8 formats to float32 and back, a register at a time. Rounding is
-// to nearest even; nothing depends on denormal floats, so a thread's flush-to-zero mode changes no
-// bit. Included only by kernels_<isa>.cc, inside their anonymous namespace.
+// float16, bfloat16 and the two float8 formats to float32 and back, a register at a time. Rounding
+// is to nearest even; nothing depends on denormal floats, so a thread's flush-to-zero mode changes
+// no bit. Included only by kernels_<isa>.cc, inside their anonymous namespace.
 //
 // float8 follows OCP with the saturation that NVIDIA's own conversions default to:
 //   e4m3: no infinity, 0x7f and 0xff are NaN, finite to 448; beyond that and infinity give +-448.
@@ -22,8 +22,8 @@ struct SmallFloat {
   static constexpr int kShift = 23 - kMan;
   static constexpr int kSignBit = kExp + kMan;
   static constexpr int32_t kMagnitude = (1 << kSignBit) - 1;
-  static constexpr int32_t kRebias = (127 - kBias) << 23;      // added to a float's exponent
-  static constexpr int32_t kMinNormal = (128 - kBias) << 23;   // float32 bits of 2^(1 - kBias)
+  static constexpr int32_t kRebias = (127 - kBias) << 23;     // added to a float's exponent
+  static constexpr int32_t kMinNormal = (128 - kBias) << 23;  // float32 bits of 2^(1 - kBias)
 
   // The magnitude of finite `x` as float32 bits.
   static FLEXLINK_INLINE Bits widen(Bits magnitude) {

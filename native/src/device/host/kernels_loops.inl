@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops over memory: one pass over all sources, sums kept in registers, every destination written
-// from them. Which elements meet is decided here and nowhere else. Included only by
+// The loops over memory: one pass over all sources, sums kept in registers, every destination
+// written from them. Which elements meet is decided here and nowhere else. Included only by
 // kernels_<isa>.cc, inside their anonymous namespace.
 
-inline constexpr int kAccs = 4;         // accumulators in flight: hides the latency of one add
-inline constexpr size_t kLine = 64;     // a streamed line must be written whole to be fast
+inline constexpr int kAccs = 4;      // accumulators in flight: hides the latency of one add
+inline constexpr size_t kLine = 64;  // a streamed line must be written whole to be fast
 inline constexpr int kMaxDsts = 16;
 inline constexpr size_t kAlignFrom = 4096;  // bytes from which aligning the first destination pays
 
@@ -105,7 +105,8 @@ struct Fold {
       offset = head < end ? head : end;
       part(args, outs, 0, offset);
     }
-    offset = args.nSrcs == 2 ? units<2>(args, outs, offset, end) : units<0>(args, outs, offset, end);
+    offset =
+        args.nSrcs == 2 ? units<2>(args, outs, offset, end) : units<0>(args, outs, offset, end);
     part(args, outs, offset, end);
     if (args.streamMask != 0) streamFence();
   }

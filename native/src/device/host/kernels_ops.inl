@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one element is (Num: how it is stored, what it is accumulated in) and what an op does with two
-// of them (Op). No memory beyond one register here, no loop. Included only by kernels_<isa>.cc,
+// What one element is (Num: how it is stored, what it is accumulated in) and what an op does with
+// two of them (Op). No memory beyond one register here, no loop. Included only by kernels_<isa>.cc,
 // inside their anonymous namespace.
 
 template <bool kFirst, typename A, typename B>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of one instruction set as a table. fold() and copyTo() of kernels.h go through the best
-// table of this CPU; tests compare all of them. Callers that only want numbers added use kernels.h.
+// The kernels of one instruction set as a table. fold() and copyTo() of kernels.h go through the
+// best table of this CPU; tests compare all of them. Callers that only want numbers added use
+// kernels.h.
 #pragma once
 
 #include <cstddef>
