@@ -14,10 +14,7 @@
 namespace flexlink {
 namespace {
 inline constexpr int kRegisterBytes = 64;
-#include "device/host/kernels_float.inl"
-#include "device/host/kernels_lanes.inl"
 #include "device/host/kernels_loops.inl"
-#include "device/host/kernels_ops.inl"
 }  // namespace
 
 constinit const KernelTable kAvx512Kernels = makeTable("avx512");

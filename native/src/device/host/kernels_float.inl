@@ -7,6 +7,9 @@
 //   e4m3: no infinity, 0x7f and 0xff are NaN, finite to 448; beyond that and infinity give +-448.
 //   e5m2: has infinity, finite to 57344; beyond that and infinity give +-57344.
 //   NaN gives 0x7f in both.
+#pragma once
+
+#include "device/host/kernels_lanes.inl"
 
 using Float = Reg<float>;
 using Bits = Reg<int32_t>;

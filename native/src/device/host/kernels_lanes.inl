@@ -3,6 +3,7 @@
 // the language cannot say: non-temporal stores and F16C. Included only by kernels_<isa>.cc, inside
 // their anonymous namespace: nothing here may have external linkage, or the linker could keep
 // the AVX-512 copy of a function for everybody.
+#pragma once
 
 #define FLEXLINK_INLINE inline __attribute__((always_inline))
 

@@ -2,6 +2,9 @@
 // The loops over memory: one pass over all sources, sums kept in registers, every destination
 // written from them. Which elements meet is decided here and nowhere else. Included only by
 // kernels_<isa>.cc, inside their anonymous namespace.
+#pragma once
+
+#include "device/host/kernels_ops.inl"
 
 inline constexpr int kAccs = 4;      // accumulators in flight: hides the latency of one add
 inline constexpr size_t kLine = 64;  // a streamed line must be written whole to be fast

@@ -2,6 +2,9 @@
 // What one element is (Num: how it is stored, what it is accumulated in) and what an op does with
 // two of them (Op). No memory beyond one register here, no loop. Included only by kernels_<isa>.cc,
 // inside their anonymous namespace.
+#pragma once
+
+#include "device/host/kernels_float.inl"
 
 template <bool kFirst, typename A, typename B>
 struct SelectOf {
