@@ -1,4 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FlexLink: collective communication with NCCL's C API, also on host memory."""
+"""FlexLink: collective communication with NCCL's C API, also on host memory.
+
+>>> import flexlink, numpy
+>>> comm = flexlink.init()                    # under flexlink run, torchrun, mpirun or srun
+>>> x = numpy.ones(4, "float32")
+>>> comm.all_reduce(x)                        # in place; blocks; every rank holds the sum
+
+Importing this opens no library, no socket and starts no thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flexlink.buffers import empty
+from flexlink.communicator import Communicator
+from flexlink.errors import (
+    CudaError,
+    FlexlinkError,
+    InternalError,
+    InvalidArgument,
+    InvalidUsage,
+    RemoteError,
+    RendezvousError,
+    SystemError_,
+    TimeoutError_,
+)
+from flexlink.handle import Handle, group
+from flexlink.operations import PreMulSum
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Communicator",
+    "CudaError",
+    "FlexlinkError",
+    "Handle",
+    "InternalError",
+    "InvalidArgument",
+    "InvalidUsage",
+    "PreMulSum",
+    "RemoteError",
+    "RendezvousError",
+    "SystemError_",
+    "TimeoutError_",
+    "empty",
+    "group",
+    "init",
+    "unique_id",
+]
+
+
+def unique_id() -> bytes:
+    """128 fresh bytes that name a communicator to be; hold a secret: treat them like a password.
+
+    One rank makes them, and stays alive until all ranks have called Communicator.connect.
+    """
+    from flexlink._native import check, native
+
+    ffi, lib = native()
+    key = ffi.new("ncclUniqueId*")
+    check(lib.ncclGetUniqueId(key))
+    return bytes(ffi.buffer(key))
+
+
+def init(comm: Any = None) -> Communicator:
+    """The communicator of all ranks of this job; a collective call.
+
+    Args:
+        comm: an mpi4py communicator, whose ranks and size count. None: the launcher's environment
+            says who is there (RANK and WORLD_SIZE of `flexlink run` and torchrun, Open MPI's,
+            MPICH's, Slurm's). The ranks meet through the first of these that is there:
+            NCCL_COMM_ID, torchrun's store, rank 0 on MASTER_ADDR:MASTER_PORT, mpi4py, a file on
+            this host.
+    Raises:
+        RendezvousError: no launcher, no way to the others, or ranks that did not come in 120 s.
+        FlexlinkError: the library's own error, with its text.
+    """
+    from flexlink import rendezvous
+
+    if comm is not None:
+        key = rendezvous.through_mpi(unique_id, comm)
+        return Communicator.connect(key, comm.Get_rank(), comm.Get_size())
+    key, where = rendezvous.meet(unique_id)
+    return Communicator.connect(key, where.rank, where.size)

@@ -70,17 +70,15 @@ def _load() -> tuple[Any, Any]:
         return _loaded
 
 
-def check(code: int, comm: Any = None) -> None:
+def check(code: int) -> None:
     """Raises the exception for `code` with the library's own text; returns on ncclSuccess.
 
-    Must run in the thread that made the failed call.
+    Must run in the thread that made the failed call: the text is that thread's.
     """
     if code == SUCCESS:
         return
     ffi, lib = native()
-    text = ffi.string(lib.ncclGetLastError(ffi.NULL if comm is None else comm)).decode(
-        errors="replace"
-    )
+    text = ffi.string(lib.ncclGetLastError(ffi.NULL)).decode(errors="replace")
     raise error_for(code, text or ffi.string(lib.ncclGetErrorString(code)).decode())
 
 
