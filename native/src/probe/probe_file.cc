@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <utility>
@@ -30,18 +31,18 @@ struct NewFile {
 };
 
 Result<NewFile> createFile(int folder, const ProcessId& self) {
-  const std::string stem =
-      "probe-" + std::to_string(self.pid) + "-" + std::to_string(self.startTime);
   for (int copy = 0; copy < kCopiesInOneProcess; ++copy) {
-    NewFile file{Fd(), stem + (copy > 0 ? "-" + std::to_string(copy) : "") + ".flx"};
-    file.fd.reset(::openat(folder, file.name.c_str(),
-                           O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (file.fd) return file;
+    char name[64];
+    const char* format = copy == 0 ? "probe-%u-%llu.flx" : "probe-%u-%llu-%d.flx";
+    std::snprintf(name, sizeof(name), format, self.pid,
+                  static_cast<unsigned long long>(self.startTime), copy);
+    Fd fd(::openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (fd) return NewFile{std::move(fd), name};
     if (errno != EEXIST)
-      return makeStatus(Code::kSystem, "create %s: %s", file.name.c_str(), std::strerror(errno));
+      return makeStatus(Code::kSystem, "create %s: %s", name, std::strerror(errno));
   }
-  return makeStatus(Code::kSystem, "%s.flx and %d more exist already", stem.c_str(),
-                    kCopiesInOneProcess - 1);
+  return makeStatus(Code::kSystem, "all %d names for probe-%u-%llu exist already",
+                    kCopiesInOneProcess, self.pid, static_cast<unsigned long long>(self.startTime));
 }
 
 // 0 or an errno. Frees the space of dead processes' files and tries again where there is none left.

@@ -73,7 +73,9 @@ ProbeWriter* ProbeWriter::process() {
           "folder; FLEXLINK_PROBE=0 ends this warning.",
           made.status().text());
     }
-    return new ProbeWriter(std::make_unique<Parts>());
+    auto parts = std::make_unique<Parts>();
+    parts->counter = counterIsSteady();  // callers measure with ticks() also when the probe is off
+    return new ProbeWriter(std::move(parts));
   }();
   return writer;
 }
