@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Error strings to the letter, and the text of the last error: whose it is and how long it stays."""
+"""Error strings to the letter, and the text of the last error: whose it is, how long it stays."""
 
 from __future__ import annotations
 

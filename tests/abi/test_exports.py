@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the library shows to a loader: names and bindings, SONAME, needs, and nothing run at load."""
+"""What the library shows to a loader: names, bindings, SONAME, needs, and nothing run at load."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def exported(library: Path) -> dict[str, str]:
 
 
 def test_exports_are_the_listed_names_weak_their_twins_strong_and_our_own(library: Path) -> None:
-    expected = {name: "W" for name in listed_names()}
+    expected = dict.fromkeys(listed_names(), "W")
     expected |= {f"p{name}": "T" for name in listed_names()}
-    expected |= {name: "T" for name in own_names()}
+    expected |= dict.fromkeys(own_names(), "T")
     found = exported(library)
     missing = sorted(expected.keys() - found.keys())
     assert not missing, f"not defined yet: {missing}"
@@ -86,9 +86,9 @@ def test_no_constructor_of_ours_runs_at_load(library: Path) -> None:
     run: list[set[str]] = []
     for line in tool("readelf", "-rW", str(library)).splitlines():
         fields = line.split()
-        if len(fields) >= 4 and "RELATIVE" in fields[2]:
-            if start <= int(fields[0], 16) < start + size:
-                run.append(names.get(int(fields[3], 16), {f"unknown at {fields[3]}"}))
+        relative = len(fields) >= 4 and "RELATIVE" in fields[2]
+        if relative and start <= int(fields[0], 16) < start + size:
+            run.append(names.get(int(fields[3], 16), {f"unknown at {fields[3]}"}))
     assert len(run) == size // 8
     assert [entry for entry in run if not entry & RUNTIME_CONSTRUCTORS] == []
     assert "(INIT_ARRAY)" in tool("readelf", "-dW", str(library))

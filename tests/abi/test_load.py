@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading costs a process nothing, and the names work from C by dlopen, by linking and by preload."""
+"""Loading costs a process nothing; the names work from C by dlopen, by linking and by preload."""
 
 from __future__ import annotations
 

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every export, called with NULLs or garbage, returns an error that explains itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import wrong_calls
+from abi_header import listed_names
+from wrong_calls import Answer
+
+SUCCESS, INVALID_ARGUMENT, INVALID_USAGE = 0, 4, 5
+
+# Functions for which zeros are a fair call, as they are for the vendor: nothing to free, nothing
+# to do, or no result code.
+FINE_WITH_NULL = {
+    "ncclCommAbort",
+    "ncclCommDestroy",
+    "ncclCommFinalize",
+    "ncclCommRevoke",
+    "ncclGroupStart",
+    "ncclMemFree",
+    "ncclLLA2ACalcSlots",
+    "ncclGetErrorString",
+    "ncclGetLastError",
+    "ncclParamDumpAll",
+    "ncclResetDebugInit",
+}
+# Garbage cannot hurt these: they take nothing, or everything.
+FINE_WITH_JUNK = {
+    "ncclGetVersion",
+    "ncclGetUniqueId",
+    "ncclGroupStart",
+    "ncclLLA2ACalcSlots",
+    "ncclGetErrorString",
+    "ncclGetLastError",
+    "ncclParamGetAllParameterKeys",
+    "ncclParamDumpAll",
+    "ncclResetDebugInit",
+}
+# No result code: the empty team (reported as 0) or -1, with a text.
+TEAMS = {name for name in listed_names() if name.startswith("ncclTeam")}
+
+
+@pytest.fixture(scope="module")
+def answers(library: Path) -> dict[str, dict[str, Answer]]:
+    """Kind of wrongness → name → what came back."""
+    return {kind: wrong_calls.ask(library, kind) for kind in ("null", "junk", "address")}
+
+
+@pytest.mark.parametrize("kind", ["null", "junk", "address"])
+@pytest.mark.parametrize("name", listed_names())
+def test_wrong_call_returns_an_error_with_a_reason_and_does_not_crash(
+    answers: dict[str, dict[str, Answer]], kind: str, name: str
+) -> None:
+    answer = answers[kind][name]
+    assert answer.ended == 0, f"ended by signal {-answer.ended}"
+    fine = FINE_WITH_NULL if kind == "null" else FINE_WITH_JUNK
+    if name in fine:
+        assert answer.code in (None, SUCCESS) or name == "ncclLLA2ACalcSlots"
+        return
+    assert answer.text != "", "an error must say what was wrong"
+    if name in TEAMS:
+        assert answer.code in (0, -1)
+    else:
+        assert answer.code in (INVALID_ARGUMENT, INVALID_USAGE), answer
