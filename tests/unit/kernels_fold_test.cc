@@ -282,21 +282,19 @@ TEST(KernelsFoldOrder, EqualZerosKeepTheSignOfTheFirstSource) {
   }
 }
 
-TEST(KernelsFoldOrder, ProductIsRoundedBeforeItIsAdded) {
-  // (1 + 2^-12)^2 needs 25 bits: a fused multiply-add would keep the last one.
-  const float a = -(1.0f + 0x1p-11f);
-  const float b = 1.0f + 0x1p-12f;
-  float result = 1;
-  void* dst = &result;
-  const void* srcs[] = {&a, &b};
-  uint32_t one;
-  uint32_t factor;
-  const float unit = 1.0f;
-  memcpy(&one, &unit, sizeof(one));
-  memcpy(&factor, &b, sizeof(factor));
-  const uint64_t scalars[] = {one, factor};
-  fold({&dst, 1, srcs, 2, 1, DataType::kFloat32, ReduceOp::kPreMulSum, 1, scalars, 0});
-  EXPECT_EQ(result, 0.0f);
+TEST(KernelsFoldOrder, ProductsAreRoundedBeforeTheyAreAdded) {
+  // (1 + 2^-12)^2 = 1 + 2^-11 + 2^-24: a fused multiply-add would keep the last term of one side.
+  const float factor = 1.0f + 0x1p-12f;
+  const std::vector<float> left(64, -factor);
+  const std::vector<float> right(64, factor);
+  uint64_t scalars[] = {0, 0};
+  memcpy(&scalars[0], &factor, sizeof(factor));
+  memcpy(&scalars[1], &factor, sizeof(factor));
+  std::vector<float> result(64, 1.0f);
+  void* dst = result.data();
+  const void* srcs[] = {left.data(), right.data()};
+  fold({&dst, 1, srcs, 2, 64, DataType::kFloat32, ReduceOp::kPreMulSum, 1, scalars, 0});
+  EXPECT_EQ(result, std::vector<float>(64, 0.0f));
 }
 
 TEST(KernelsFoldOrder, OneSourceIsHandedOnUnchanged) {

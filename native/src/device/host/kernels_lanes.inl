@@ -33,6 +33,13 @@ FLEXLINK_INLINE void storeVec(char* to, V v) {
   __builtin_memcpy(to, &v, sizeof(v));
 }
 
+// memcpy by a call: where a compiler sees that `bytes` is small it would copy with `rep movs`,
+// which takes longer to start than the whole copy.
+FLEXLINK_INLINE void copyBytes(char* to, const char* from, size_t bytes) {
+  asm("" : "+r"(bytes));
+  __builtin_memcpy(to, from, bytes);
+}
+
 // Past the caches; `to` is aligned to the vector's size. Elsewhere than on x86 a plain store.
 template <typename V>
 FLEXLINK_INLINE void streamVec(char* to, V v) {

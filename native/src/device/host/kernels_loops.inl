@@ -37,65 +37,92 @@ template <class Num, class Op>
 struct Fold {
   using Stored = typename Num::Stored;
   using Acc = typename Num::Acc;
-  using Packed = Vec<Stored, Num::kStoredBytes / sizeof(Stored)>;
-  static constexpr size_t kUnit = kAccs * Num::kStoredBytes;  // bytes of one source at a time
+  static constexpr int kParts = Num::kParts;
+  static constexpr int kRegisters = kAccs / kParts;
+  static constexpr size_t kUnit = kRegisters * kRegisterBytes;  // bytes of one source at a time
 
-  static FLEXLINK_INLINE Acc load(const char* from, const FoldArgs& args, int k) {
-    const Acc x = Num::widen(loadVec<Packed>(from));
-    if constexpr (Op::kScales) return x * splatScalar<Num>(args.scalars[k]);
-    return x;
-  }
-
-  // One unit at `offset`. kSrcs: their number when known, else 0. kWhole: all bytes of the unit
-  // exist; else only `bytes` of them, and they go through a buffer on the stack.
-  template <int kSrcs, bool kWhole>
-  static FLEXLINK_INLINE void unit(const FoldArgs& args, const Out* outs, size_t offset,
-                                   size_t bytes) {
-    alignas(64) char part[kUnit];
-    if constexpr (!kWhole) __builtin_memset(part, 0, sizeof(part));
-    const int nSrcs = kSrcs > 0 ? kSrcs : args.nSrcs;
-    Acc acc[kAccs] = {};
-    for (int k = 0; k < nSrcs; ++k) {
-      const char* from = static_cast<const char*>(args.srcs[k]) + offset;
-      if constexpr (!kWhole) {
-        __builtin_memcpy(part, from, bytes);
-        from = part;
-      }
-      for (int v = 0; v < kAccs; ++v) {
-        const Acc x = load(from + v * Num::kStoredBytes, args, k);
-        acc[v] = k == 0 ? x : Op::combine(acc[v], x);
-      }
-    }
-    Packed packed[kAccs];
-    for (int v = 0; v < kAccs; ++v) {
-      if constexpr (Op::kDivides) acc[v] = Op::divide(acc[v], args.divisor);
-      packed[v] = Num::narrow(acc[v]);
-    }
-    for (int j = 0; j < args.nDsts; ++j) {
-      char* to = kWhole ? outs[j].to + offset : part;
-      const bool streams = kWhole && outs[j].streams;
-      for (int v = 0; v < kAccs; ++v) {
-        if (streams) {
-          streamVec(to + v * Num::kStoredBytes, packed[v]);
+  // Combines a unit of source k into the accumulators, or starts them with it.
+  template <bool kStarts>
+  static FLEXLINK_INLINE void take(const char* from, const FoldArgs& args, int k, Acc* acc) {
+    for (int r = 0; r < kRegisters; ++r) {
+      Acc x[kParts];
+      Num::load(from + r * kRegisterBytes, x);
+      for (int p = 0; p < kParts; ++p) {
+        if constexpr (Op::kScales) x[p] *= splatScalar<Num>(args.scalars[k]);
+        Acc& a = acc[r * kParts + p];
+        if constexpr (kStarts) {
+          a = x[p];
         } else {
-          storeVec(to + v * Num::kStoredBytes, packed[v]);
+          a = Op::combine(a, x[p]);
         }
       }
-      if constexpr (!kWhole) __builtin_memcpy(outs[j].to + offset, part, bytes);
     }
   }
 
-  static void part(const FoldArgs& args, const Out* outs, size_t offset, size_t end) {
+  template <bool kStreams, typename Packed>
+  static FLEXLINK_INLINE void give(char* to, const Packed* packed) {
+    for (int r = 0; r < kRegisters; ++r) {
+      if constexpr (kStreams) {
+        streamVec(to + r * kRegisterBytes, packed[r]);
+      } else {
+        storeVec(to + r * kRegisterBytes, packed[r]);
+      }
+    }
+  }
+
+  // The last steps of a unit, to every destination. kWhole: all bytes of the unit exist; else only
+  // `bytes` of them, and they go through `part`.
+  template <bool kWhole>
+  static FLEXLINK_INLINE void finish(const FoldArgs& args, const Out* outs, size_t offset,
+                                     size_t bytes, Acc* acc) {
+    if constexpr (Op::kDivides) {
+      for (int v = 0; v < kAccs; ++v) acc[v] = Op::divide(acc[v], args.divisor);
+    }
+    decltype(Num::pack(acc)) packed[kRegisters];
+    for (int r = 0; r < kRegisters; ++r) packed[r] = Num::pack(acc + r * kParts);
+    for (int j = 0; j < args.nDsts; ++j) {
+      char* to = outs[j].to + offset;
+      if constexpr (!kWhole) {
+        copyBytes(to, reinterpret_cast<const char*>(packed), bytes);
+      } else if (outs[j].streams) {
+        give<true>(to, packed);
+      } else {
+        give<false>(to, packed);
+      }
+    }
+  }
+
+  // Less than a unit at a time, through a buffer on the stack.
+  static void parts(const FoldArgs& args, const Out* outs, size_t offset, size_t end) {
+    alignas(64) char part[kUnit] = {};
     while (offset < end) {
       const size_t bytes = end - offset < kUnit ? end - offset : kUnit;
-      unit<0, false>(args, outs, offset, bytes);
+      Acc acc[kAccs];
+      copyBytes(part, static_cast<const char*>(args.srcs[0]) + offset, bytes);
+      take<true>(part, args, 0, acc);
+      for (int k = 1; k < args.nSrcs; ++k) {
+        copyBytes(part, static_cast<const char*>(args.srcs[k]) + offset, bytes);
+        take<false>(part, args, k, acc);
+      }
+      finish<false>(args, outs, offset, bytes, acc);
       offset += bytes;
     }
   }
 
+  // Whole units from `offset` on; returns where the rest begins. kSrcs: their number when the
+  // compiler is to know it, else 0.
   template <int kSrcs>
-  static size_t units(const FoldArgs& args, const Out* outs, size_t offset, size_t end) {
-    for (; offset + kUnit <= end; offset += kUnit) unit<kSrcs, true>(args, outs, offset, kUnit);
+  static size_t units(const FoldArgs& callers, const Out* outs, size_t offset, size_t end) {
+    const FoldArgs args = callers;  // a copy that no store can alias
+    const int nSrcs = kSrcs > 0 ? kSrcs : args.nSrcs;
+    for (; offset + kUnit <= end; offset += kUnit) {
+      Acc acc[kAccs];
+      take<true>(static_cast<const char*>(args.srcs[0]) + offset, args, 0, acc);
+      for (int k = 1; k < nSrcs; ++k) {
+        take<false>(static_cast<const char*>(args.srcs[k]) + offset, args, k, acc);
+      }
+      finish<true>(args, outs, offset, kUnit, acc);
+    }
     return offset;
   }
 
@@ -106,11 +133,11 @@ struct Fold {
     size_t offset = 0;
     if (args.streamMask != 0 || end >= kAlignFrom) {
       offset = head < end ? head : end;
-      part(args, outs, 0, offset);
+      parts(args, outs, 0, offset);
     }
     offset =
         args.nSrcs == 2 ? units<2>(args, outs, offset, end) : units<0>(args, outs, offset, end);
-    part(args, outs, offset, end);
+    parts(args, outs, offset, end);
     if (args.streamMask != 0) streamFence();
   }
 };
@@ -134,7 +161,7 @@ FLEXLINK_INLINE void copyUnit(const Out* outs, int nDsts, const char* src, size_
 inline void copyPart(const Out* outs, int nDsts, const char* src, size_t offset, size_t end) {
   if (offset == end) return;
   for (int j = 0; j < nDsts; ++j) {
-    __builtin_memcpy(outs[j].to + offset, src + offset, end - offset);
+    copyBytes(outs[j].to + offset, src + offset, end - offset);
   }
 }
 
