@@ -47,6 +47,7 @@ int main(void) {
   if (pipe(channel) != 0) return 3;
   pid_t other = fork(); /* before any call: a child may not use its parent's library state */
   if (other == 0) {
+    close(channel[1]); /* so that the read ends when the parent does */
     if (read(channel[0], &id, sizeof id) != (ssize_t)sizeof id) return 4;
     return runRank(1, id);
   }

@@ -126,6 +126,15 @@ def _plain_type(parameter: str) -> str:
     return re.sub(r" ?\* ?", "*", text).strip()
 
 
+def test_own_header_works_with_the_vendors_in_place_of_ours(
+    vendor: Path, compile_c: Compile, include: str
+) -> None:
+    # A program that has nccl.h already can add FlexLink's streams without a clash.
+    source = '#include <nccl.h>\n#include "flexlink/flexlink.h"\nint main(void) { return 0; }\n'
+    for standard in ("c99", "c++17"):
+        compile_c(source, standard, [*_vendor_flags(vendor), include])
+
+
 def test_signatures_are_the_vendors(vendor: Path) -> None:
     theirs = _vendor_signatures(vendor)
     ours = {n: (functions()[n].result, functions()[n].parameters) for n in listed_names()}
