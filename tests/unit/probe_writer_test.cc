@@ -159,6 +159,27 @@ TEST(ProbeWriter, OperationOnTwoLanesCountsOnceAndHasTwoRecords) {
   probe->closeComm(comm);
 }
 
+TEST(ProbeWriter, OperationThatEndedTooSharesTheTimesAndHasItsOwnCall) {
+  Probe probe;
+  ProbeComm* comm = probe->openComm(kInfo);
+  comm->begin(0, {8, 7, 0, 1, 10, 40});
+  comm->end(0, 0);
+  comm->endedToo(1, {9, 8, 0, 2, 20, 160}, 0);
+  const FlexlinkProbeRecord first = Reader::read(probe.reader.record(0, 0));
+  const FlexlinkProbeRecord second = Reader::read(probe.reader.record(0, 1));
+  EXPECT_EQ(second.seq, 1u);
+  EXPECT_EQ(second.call, FLEXLINK_PROBE_CALL(9, 8, 0, 0, 2));
+  EXPECT_EQ(second.bytes, 160u);
+  EXPECT_EQ(second.startTicks, first.startTicks);
+  EXPECT_EQ(second.endTicks, first.endTicks);
+  const FlexlinkProbeLane live = Reader::read(probe.reader.slot(0).lanes[0]);
+  EXPECT_EQ(live.operations, 2u);
+  EXPECT_EQ(live.totalBytes, 200u);
+  EXPECT_EQ(live.busyTicks, first.endTicks - first.startTicks);
+  EXPECT_EQ(Reader::read(probe.reader.slot(0).comm).completed, 2u);
+  probe->closeComm(comm);
+}
+
 TEST(ProbeWriter, FullRingKeepsTheLastRecords) {
   Probe probe;
   ProbeComm* comm = probe->openComm(kInfo);
@@ -300,10 +321,11 @@ TEST(ProbeWriter, ConcurrentReaderNeverSeesAMixtureOfTwoOperations) {
 TEST(ProbeWriter, ThreadsWithACommunicatorEachDoNotMix) {
   Probe probe;
   constexpr uint64_t kOperations = 20000;
+  std::vector<ProbeComm*> comms(4);
   std::vector<std::thread> threads;
   for (uint32_t rank = 0; rank < 4; ++rank) {
-    threads.emplace_back([&probe, rank] {
-      ProbeComm* comm = probe->openComm({1, 0, rank, 4, 0, 1, "threads"});
+    threads.emplace_back([&probe, &comms, rank] {
+      ProbeComm* comm = comms[rank] = probe->openComm({1, 0, rank, 4, 0, 1, "threads"});
       for (uint64_t n = 0; n < kOperations; ++n) {
         comm->begin(n, {0, 7, 0, -1, rank, rank});
         comm->end(n, 0);
@@ -318,6 +340,7 @@ TEST(ProbeWriter, ThreadsWithACommunicatorEachDoNotMix) {
     EXPECT_EQ(Reader::read(probe.reader.slot(i).lanes[0]).totalBytes, rank * kOperations);
     EXPECT_EQ(Reader::read(probe.reader.record(i, kOperations - 1)).count, rank);
   }
+  for (ProbeComm* comm : comms) probe->closeComm(comm);
 }
 
 // The budget is 40 ns; the bound here only catches a lock or a system call, also with sanitizers.

@@ -45,6 +45,12 @@
 #define FLEXLINK_PROBE_PHASE_MOVING 3u  /* copies or reduces */
 #define FLEXLINK_PROBE_PHASE_LEAVING 4u /* own work is done, peers still read our memory */
 
+/* Which lane a live state belongs to; the other numbers have no meaning yet. */
+#define FLEXLINK_PROBE_LANE_MEMORY 0u
+#define FLEXLINK_PROBE_LANE_MESSAGE 1u
+#define FLEXLINK_PROBE_LANE_VENDOR 2u
+#define FLEXLINK_PROBE_LANE_HIER 3u
+
 /*
  * Words and versions. Everything that changes after the magic is written is a uint64_t, stored and
  * loaded whole. A structure with a `version` is a sequence lock: odd while its writer changes it;
@@ -100,7 +106,7 @@ typedef struct {
   uint64_t rankAndRanks; /* rank | number of ranks << 32 */
   uint64_t hostAndHosts; /* this rank's host number | number of hosts << 32 */
   uint64_t openedTicks;
-  uint64_t closedTicks;  /* 0: open */
+  uint64_t closedTicks;  /* 0: open; alone */
   char name[FLEXLINK_PROBE_NAME_BYTES]; /* UTF-8, filled up with zeros */
   uint64_t reserved0;
   /* Each alone, and on cache lines of their own. */

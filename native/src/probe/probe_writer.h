@@ -84,6 +84,9 @@ class alignas(64) ProbeComm {
   // result: an ncclResult_t.
   void end(uint64_t seq, uint8_t result, uint8_t lane = 0);
 
+  // Another operation of the batch that end() has just ended: it began and ended with that one.
+  void endedToo(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane = 0);
+
   // Any thread, as entered().
   void state(ProbeState state) { put(slot_->comm.state, static_cast<uint64_t>(state)); }
 
@@ -105,7 +108,10 @@ class alignas(64) ProbeComm {
 
   FlexlinkProbeLane& laneOf(uint8_t lane) { return slot_->lanes[lane % FLEXLINK_PROBE_LANES]; }
   void resetSlot(const ProbeCommInfo& info);
+  static void describe(FlexlinkProbeLane& live, uint64_t seq, const ProbeSignature& call,
+                       uint8_t lane);
   void record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t now, uint8_t result);
+  void count(uint64_t seq, uint8_t result);
   void refreshClock(uint64_t now);  // once in a while: one clock_gettime
 
   // Partner of all of these: the acquire loads of a reader in another process or thread. Release on
@@ -126,6 +132,7 @@ class alignas(64) ProbeComm {
   const bool counter_;  // ticks are counterTicks()
   uint64_t recordsWritten_ = 0;
   uint64_t nextSeq_ = 0;  // highest completed operation number + 1
+  uint64_t lastEnd_ = 0;  // ticks of the last end()
   uint64_t clockAt_ = 0;  // ticks of this communicator's last refresh of the file's clock
   ProbeWriter* const writer_;
   const int slotNumber_;
@@ -161,14 +168,19 @@ class ProbeWriter {
   const std::unique_ptr<Parts> parts_;
 };
 
-inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t lane) {
-  FlexlinkProbeLane& live = laneOf(lane);
-  const uint64_t version = own(live.version) | 1;
-  put(live.version, version);
+inline void ProbeComm::describe(FlexlinkProbeLane& live, uint64_t seq, const ProbeSignature& call,
+                                uint8_t lane) {
   put(live.seq, seq);
   put(live.call, FLEXLINK_PROBE_CALL(call.collective, call.type, call.op, lane, call.root));
   put(live.count, call.count);
   put(live.bytes, call.bytes);
+}
+
+inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t lane) {
+  FlexlinkProbeLane& live = laneOf(lane);
+  const uint64_t version = own(live.version) | 1;
+  put(live.version, version);
+  describe(live, seq, call, lane);
   put(live.bytesDone, 0);
   put(live.waitRanks, ~uint64_t{0});
   put(live.longestWait, 0);
@@ -217,9 +229,18 @@ inline void ProbeComm::record(const FlexlinkProbeLane& lane, uint64_t seq, uint6
   put(slot_->comm.records, ++recordsWritten_);
 }
 
+inline void ProbeComm::count(uint64_t seq, uint8_t result) {
+  if (result != 0) add(slot_->comm.failures, 1);
+  if (seq >= nextSeq_) {
+    nextSeq_ = seq + 1;
+    put(slot_->comm.completed, nextSeq_);
+    add(slot_->comm.operations, 1);
+  }
+}
+
 inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
-  const uint64_t now = ticks();
+  const uint64_t now = lastEnd_ = ticks();
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
   if (result == 0) put(live.bytesDone, own(live.bytes));  // of a failed one: as far as it came
@@ -230,16 +251,25 @@ inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
   add(live.busyTicks, now - own(live.startTicks));
   put(live.version, version + 1);
   record(live, seq, now, result);
-  if (result != 0) add(slot_->comm.failures, 1);
-  if (seq >= nextSeq_) {
-    nextSeq_ = seq + 1;
-    put(slot_->comm.completed, nextSeq_);
-    add(slot_->comm.operations, 1);
-  }
+  count(seq, result);
   constexpr uint64_t kClockTicks = uint64_t{1}
                                    << 29;  // about 0.2 s: one clock_gettime, no system call
   if (now - clockAt_ > kClockTicks) [[unlikely]]
     refreshClock(now);
+}
+
+inline void ProbeComm::endedToo(uint64_t seq, const ProbeSignature& call, uint8_t result,
+                                uint8_t lane) {
+  FlexlinkProbeLane& live = laneOf(lane);
+  const uint64_t version = own(live.version) | 1;
+  put(live.version, version);
+  describe(live, seq, call, lane);
+  put(live.bytesDone, result == 0 ? call.bytes : 0);
+  add(live.operations, 1);
+  add(live.totalBytes, own(live.bytesDone));
+  put(live.version, version + 1);
+  record(live, seq, lastEnd_, result);
+  count(seq, result);
 }
 
 }  // namespace flexlink
