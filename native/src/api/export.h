@@ -17,9 +17,11 @@
 //   FLEXLINK_API(ncclResult_t, ncclCommCount, (const ncclComm_t comm, int* count)) {
 //     return flexlink::guarded([&]() -> flexlink::Status { ... });
 //   }
-#define FLEXLINK_API(result, name, args)                                                      \
-  extern "C" __attribute__((weak, visibility("default"), alias("p" #name))) result name args; \
-  extern "C" __attribute__((visibility("default"))) result p##name args
+// nothrow: what `guarded` promises; said on both, so that the compiler need not find it out.
+#define FLEXLINK_API(result, name, args)                                             \
+  extern "C" __attribute__((weak, visibility("default"), nothrow, alias("p" #name))) \
+  result name args;                                                                  \
+  extern "C" __attribute__((visibility("default"), nothrow)) result p##name args
 
 // Defines a function of flexlink.h: strong, no twin.
 #define FLEXLINK_OWN_API(result, name, args) \
