@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flexlink import placement
-from flexlink.processes import Rank, Watchdog, adopt_orphans, end_orphans
+from flexlink.processes import Rank, adopt_orphans, end_orphans, guarded
 
-FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+FORWARDED = (*ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 MAX_RANKS = 4096
 
 
@@ -92,7 +92,6 @@ class Job:
         self._deadline: float | None = None  # monotonic seconds: then SIGKILL
         self._ranks: list[Rank] = []
         self._selector = selectors.DefaultSelector()
-        self._watchdog = Watchdog()
 
     def run(self) -> int:
         """Starts the ranks, stays until all have ended, and returns the exit status."""
@@ -107,7 +106,6 @@ class Job:
             for rank in self._ranks:
                 rank.kill()
             end_orphans()
-            self._watchdog.dismiss()
         return self._status
 
     def _catch_signals(self) -> socket.socket:
@@ -117,8 +115,8 @@ class Job:
             end.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         self._wakeup = theirs  # keeps the descriptor open
-        for name in (*FORWARDED, "SIGCHLD"):
-            signal.signal(getattr(signal, name), lambda *_: None)
+        for number in (*FORWARDED, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
         self._selector.register(ours, selectors.EVENT_READ)
         return ours
 
@@ -131,7 +129,6 @@ class Job:
             rank = Rank(number, None if options.no_prefix else f"[{number}] ")
             rank.start(options.command, {**shared, **own}, cpus[number] if cpus else None)
             self._ranks.append(rank)
-            self._watchdog.guard(rank.pid)
             for stream in rank.outputs():
                 self._selector.register(stream, selectors.EVENT_READ, rank)
 
@@ -141,7 +138,8 @@ class Job:
         for key, _ in self._selector.select(timeout):
             if key.data is None:
                 self._signals(wake.recv(4096))
-            elif not key.data.forward(key.fileobj):
+            elif not key.data.forward(key.fileobj):  # readable and nothing there: its end
+                key.data.flush(key.fileobj)
                 self._selector.unregister(key.fileobj)
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._signal_all(signal.SIGKILL)
@@ -173,9 +171,9 @@ class Job:
         self._status = self._status or status
         others = sum(other.running for other in self._ranks)
         ending = first and others and not self._options.keep_going and self._deadline is None
-        if first or self._options.keep_going:
-            say(f"rank {rank.number} (pid {rank.pid}) {describe(status)}"
-                + (f"; ending the other {others} rank(s)" if ending else ""))
+        if self._deadline is None:  # else it only does what it was told
+            what = f"; ending the other {others} rank(s)" if ending else ""
+            say(f"rank {rank.number} (pid {rank.pid}) {describe(status)}{what}")
         if ending:
             self._deadline = time.monotonic() + self._options.grace
             self._signal_all(signal.SIGTERM)
@@ -185,7 +183,7 @@ class Job:
         for key in list(self._selector.get_map().values()):
             rank: Any = key.data
             if rank is not None:
-                while self._selector.select(0) and rank.forward(key.fileobj):
+                while rank.forward(key.fileobj):
                     pass
                 rank.flush(key.fileobj)
 
@@ -205,11 +203,18 @@ def say(text: str) -> None:
     print(f"flexlink run: {text}", file=sys.stderr, flush=True)
 
 
-def main(argv: Sequence[str]) -> int:
-    """`flexlink run`; returns the exit status."""
-    options = parse(argv)
+def run_job(options: argparse.Namespace) -> int:
+    """All of it in this process, errors as a line and a status."""
     try:
         return Job(options).run()
+    except BrokenPipeError:
+        return 141  # as a shell reports SIGPIPE: the reader of our output went away
     except OSError as error:
         say(f"cannot start {options.command[0]}: {error}")
         return 127 if isinstance(error, FileNotFoundError) else 126
+
+
+def main(argv: Sequence[str]) -> int:
+    """`flexlink run`; returns the exit status."""
+    options = parse(argv)
+    return guarded(lambda: run_job(options), FORWARDED)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes of `flexlink run`: one rank, its output, and the means that leave none behind.
 
-A rank leads its own process group. Three nets catch what a rank started: its group is killed when
-the rank is gone, orphans become our children and are killed at the end, and a watchdog process
-kills all groups if we ourselves are killed. Decides nothing about a job.
+A rank leads its own process group, which is killed when the rank is gone. What left the group is
+caught by two processes that adopt orphans: the launcher, which ends them when it is done, and the
+guardian above it, which ends everything if the launcher is killed. Decides nothing about a job.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import contextlib
 import ctypes
 import os
 import signal
-import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,60 +42,47 @@ def end_orphans() -> None:
 
 
 def _children() -> list[int]:
-    """Children of ours that are not the watchdog."""
     me = os.getpid()
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != Watchdog.pid:
+        if entry.name.isdigit():
             with contextlib.suppress(OSError, IndexError):
                 if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == me:
                     found.append(int(entry.name))
     return found
 
 
-class Watchdog:
-    """A process that kills the guarded groups when its pipe from us closes, whatever ended us."""
+def guarded(body: Callable[[], int], forwarded: Sequence[signal.Signals]) -> int:
+    """Runs body() in a child process and returns its exit status; nothing outlives the two.
 
-    pid = 0
+    The child gets the `forwarded` signals that we get, and SIGTERM if we are killed. If it is
+    killed, all that it started is ours by adoption, and is ended.
+    """
+    adopt_orphans()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)  # a Ctrl-C at the terminal reaches it once, through us
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        status = 1
+        try:
+            if os.getppid() == parent:  # else it died before the line above
+                status = body()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+    for number in forwarded:
+        signal.signal(number, lambda number, _: _send(child, signal.Signals(number)))
+    _, status = os.waitpid(child, 0)
+    end_orphans()
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
-    def __init__(self) -> None:
-        reader, self._writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(self._writer)
-            os._exit(self._watch(reader))
-        os.close(reader)
-        Watchdog.pid = pid
 
-    @staticmethod
-    def _watch(reader: int) -> int:
-        os.setpgid(0, 0)  # a Ctrl-C at the terminal is not for us
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        groups: list[int] = []
-        with os.fdopen(reader, "rb") as pipe:
-            while word := pipe.read(4):
-                (pid,) = struct.unpack("<i", word)
-                if pid == 0:
-                    return 0
-                groups.append(pid)
-        for group in groups:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, signal.SIGKILL)
-        return 0
-
-    def guard(self, group: int) -> None:
-        """Adds a process group."""
-        os.write(self._writer, struct.pack("<i", group))
-
-    def dismiss(self) -> None:
-        """All is well: the watchdog goes, killing nobody."""
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._writer, struct.pack("<i", 0))
-        os.close(self._writer)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(Watchdog.pid, 0)
-        Watchdog.pid = 0
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 class Rank:
@@ -133,6 +119,8 @@ class Rank:
         )
         self.pid = self._process.pid
         self.running = True
+        for stream in self.outputs():
+            os.set_blocking(stream.fileno(), False)
 
     def outputs(self) -> list[IO[bytes]]:
         """Its standard output and standard error, to wait for."""
@@ -141,10 +129,12 @@ class Rank:
         return [process.stdout, process.stderr]
 
     def forward(self, stream: Any) -> bool:
-        """Writes what came to our own stream, whole lines with the prefix. False at its end."""
-        data = os.read(stream.fileno(), _CHUNK)
+        """Writes what came to our own stream, whole lines with the prefix. False: nothing came."""
+        try:
+            data = os.read(stream.fileno(), _CHUNK)
+        except BlockingIOError:
+            return False
         if not data:
-            self.flush(stream)
             return False
         lines = self._rest.pop(stream.fileno(), b"") + data
         whole, newline, rest = lines.rpartition(b"\n")
