@@ -78,6 +78,19 @@ TEST(KernelsChoice, AnUnknownNameFindsNoKernels) {
   EXPECT_EQ(findKernels(""), nullptr);
 }
 
+TEST(KernelsChoice, ALimitIsNeverExceeded) {
+  EXPECT_STREQ(widestKernels("portable").name, "portable");
+  EXPECT_STRNE(widestKernels("avx2").name, "avx512");
+}
+
+TEST(KernelsChoice, WithoutALimitTheWidestThatRunsIsTaken) {
+  const char* widest = "portable";
+  for (const char* name : {"avx2", "avx512"}) {
+    if (findKernels(name) != nullptr) widest = name;
+  }
+  EXPECT_STREQ(widestKernels("").name, widest);
+}
+
 TEST(KernelsChoice, TheChosenNameIsOneThatThisCpuCanRun) {
   ASSERT_NE(findKernels(kernelsName()), nullptr);
   EXPECT_STREQ(findKernels(kernelsName())->name, kernelsName());

@@ -29,4 +29,7 @@ extern const KernelTable kAvx512Kernels;
 // "avx512", "avx2" or "portable"; null when this build or this CPU lacks it.
 const KernelTable* findKernels(const char* name);
 
+// The widest table that this CPU has and that is not wider than `limit` ("": no limit).
+const KernelTable& widestKernels(const char* limit);
+
 }  // namespace flexlink
