@@ -175,6 +175,7 @@ TEST_F(BaseSettings, BadValueIsAWarningWithTheExpectedFormAndTheDefaultStays) {
 
 TEST_F(BaseSettings, UnknownNameIsOneWarningWithTheNearestName) {
   environment.set("FLEXLINK_TIMOUT", "3");
+  environment.set("FLEXLINK_TEST_ANYTHING", "3");
   const auto log = lines(environment.warnings());
   ASSERT_EQ(log.size(), 1u);
   EXPECT_TRUE(

@@ -2,6 +2,8 @@
 // Sockets on this machine: listening, connecting, Unix sockets, descriptors that travel.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/mman.h>
 
@@ -118,6 +120,40 @@ TEST(BaseSocket, NothingToReadAndNobodyToAcceptIsInProgress) {
   EXPECT_EQ(recvSome(pair.client.get(), &byte, 1).status().code(), Code::kInProgress);
   const Fd listener = std::move(listenTcp(SocketAddress::loopback(AF_INET)).value());
   EXPECT_EQ(acceptConnection(listener.get()).status().code(), Code::kInProgress);
+}
+
+TEST(BaseSocket, SocketConnectedToItselfIsTakenForRefused) {
+  const Fd self(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const SocketAddress any = SocketAddress::loopback(AF_INET);
+  ASSERT_EQ(bind(self.get(), any.get(), any.length()), 0);
+  const SocketAddress own = localAddress(self.get()).value();
+  connect(self.get(), own.get(), own.length());
+  const Status status = connectAndWait(self.get(), own);
+  EXPECT_EQ(status.code(), Code::kRemote);
+  EXPECT_TRUE(std::string(status.text())
+                  .starts_with("connecting to " + own.text() + ": Connection refused;"));
+}
+
+TEST(BaseSocket, SmallMessagesAreNotDelayedOnEitherSide) {
+  Pair pair = connectedPair(AF_INET);
+  for (int fd : {pair.client.get(), pair.server.get()}) {
+    int on = 0;
+    socklen_t length = sizeof(on);
+    ASSERT_EQ(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &length), 0);
+    EXPECT_EQ(on, 1);
+  }
+}
+
+TEST(BaseSocket, PortOfAConnectionThatJustEndedCanBeListenedOnAgain) {
+  Fd listener = std::move(listenTcp(SocketAddress::loopback(AF_INET)).value());
+  const SocketAddress at = localAddress(listener.get()).value();
+  const Fd client = std::move(connectTcpStart(at).value());
+  waitFor(listener.get(), POLLIN);
+  Fd server = std::move(acceptConnection(listener.get()).value());
+  server.reset();  // closes first: its side waits in FIN-WAIT or TIME-WAIT
+  listener.reset();
+  const Result<Fd> again = listenTcp(at);
+  EXPECT_TRUE(again.ok()) << again.status().text();
 }
 
 TEST(BaseSocket, UnconnectedSocketIsNotTakenForConnected) {

@@ -29,6 +29,7 @@ namespace {
 
 constexpr std::string_view kOwnPrefix = "FLEXLINK_";
 constexpr std::string_view kVendorPrefix = "NCCL_";
+constexpr std::string_view kTestPrefix = "FLEXLINK_TEST_";  // knobs of the tests, never checked
 
 template <typename T>
 constexpr SettingType kTypeOf = std::is_same_v<T, int64_t>     ? SettingType::kInt64
@@ -229,7 +230,7 @@ bool isKnown(std::string_view name) {
 }
 
 void checkName(std::string_view name, const std::string& origin, Complaints* complaints) {
-  if (!name.starts_with(kOwnPrefix) || isKnown(name)) return;
+  if (!name.starts_with(kOwnPrefix) || name.starts_with(kTestPrefix) || isKnown(name)) return;
   const std::string nearest = nearestSettingName(name);
   complaints->push_back(std::string(name) + " (" + origin + ") is no setting and has no effect" +
                         (nearest.empty() ? "" : "; did you mean " + nearest + "?"));
