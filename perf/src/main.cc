@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program: reads the command line and decides who runs where.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "options.h"
+#include "process.h"
+
+int main(int argc, char** argv) {
+  using namespace flexlink::perf;
+  const Parsed parsed = parseOptions(argc, argv);
+  if (!parsed.options) {
+    if (parsed.error.empty()) {
+      std::fputs(helpText(), stdout);
+      return 0;
+    }
+    std::fprintf(stderr, "flexlink_perf: %s\n", parsed.error.c_str());
+    return 2;
+  }
+  const Options& options = *parsed.options;
+  const std::vector<std::string> arguments(argv, argv + argc);
+  if (options.processes > 0) return launchProcesses(options, arguments);
+  return runProcess(options, placeFromEnvironment().value_or(Place{}), nullptr, arguments);
+}
