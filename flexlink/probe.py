@@ -272,9 +272,10 @@ class _View:
         """table: the bytes of all slots. None: the slot was never used, or is changing hands."""
         at = slot * layout.SLOT_BYTES
         offset = layout.HEADER_BYTES + at
-        raw, steady = self.reader.steady(COMM, offset, table[at : at + COMM.size])
-        if raw["generation"] == 0 or raw["state"] == layout.STATE_FREE:
+        first = table[at : at + COMM.size]
+        if COMM.unpack(first)["generation"] == 0:
             return None
+        raw, steady = self.reader.steady(COMM, offset, first)
         if not steady:
             return None
         lanes = []

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`flexlink links`: what the running jobs of this user do, seen from outside through their probes.
+
+It shows and judges nothing: communicators, lanes, operations, bytes, and who waits for whom.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flexlink import probe
+from flexlink.probe_model import Communicator, Lane, Process, Snapshot
+
+Key = tuple[str, int, int]  # file, slot, generation: one rank of one communicator
+
+# Ranks are read one after the other: below this, that one is behind may only be the reading.
+_LONG_WAIT_NS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Of one rank of one communicator between two readings."""
+
+    operations_per_s: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rank of one communicator."""
+
+    process: Process
+    comm: Communicator
+    rate: Rate | None
+
+
+def rates(before: Snapshot | None, after: Snapshot) -> dict[Key, Rate]:
+    """Operations and bytes per second of everything that is in both readings."""
+    if before is None:
+        return {}
+    old = {_key(process, comm): (process, comm) for process, comm in _members(before)}
+    found = {}
+    for process, comm in _members(after):
+        key = _key(process, comm)
+        if key not in old:
+            continue
+        then, was = old[key]
+        seconds = (process.read_ns - then.read_ns) / 1e9
+        if seconds > 0:
+            found[key] = Rate(
+                (comm.operations - was.operations) / seconds, (comm.bytes - was.bytes) / seconds
+            )
+    return found
+
+
+def _members(seen: Snapshot) -> Iterable[tuple[Process, Communicator]]:
+    return ((process, comm) for process in seen.processes for comm in process.communicators)
+
+
+def _key(process: Process, comm: Communicator) -> Key:
+    return process.path, comm.slot, comm.generation
+
+
+def groups(seen: Snapshot, rate: Mapping[Key, Rate], everything: bool) -> list[list[Row]]:
+    """Rows by communicator, ordered by rank.
+
+    everything: also communicators of which no rank lives any more or that are closed.
+    """
+    by_id: dict[str, list[Row]] = {}
+    for process, comm in _members(seen):
+        row = Row(process, comm, rate.get(_key(process, comm)))
+        by_id.setdefault(comm.id, []).append(row)
+    shown = [rows for rows in by_id.values() if everything or any(map(_in_use, rows))]
+    for rows in shown:
+        rows.sort(key=lambda row: (row.comm.rank, row.process.pid, row.comm.slot))
+    return sorted(shown, key=lambda rows: (-rows[0].comm.ranks, rows[0].comm.id))
+
+
+def _in_use(row: Row) -> bool:
+    return row.process.life != "dead" and row.comm.state != "closed"
+
+
+def amount(number: float) -> str:
+    """Bytes with a unit of three digits: 999 B, 1.50 KiB, 12.3 GiB."""
+    if number < 1000:
+        return f"{number:.0f} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        number /= 1024
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+    return f"{number / 1024:.3g} PiB"
+
+
+def duration(nanos: int | None) -> str:
+    """A time with a unit: 850 ns, 12.3 us, 4.56 ms, 7.89 s, 2h05m; ? where it is not known."""
+    if nanos is None:
+        return "?"
+    if nanos >= 120 * 10**9:
+        minutes = nanos // (60 * 10**9)
+        return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m"
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if nanos >= size:
+            return f"{nanos / size:.3g} {unit}"
+    return f"{nanos} ns"
+
+
+def doing(row: Row) -> str:
+    """What the rank does now, in a few words."""
+    lanes = [lane for lane in row.comm.lanes if lane.now is not None]
+    if lanes:
+        return "; ".join(_operation(lane) for lane in lanes)
+    if any(lane.busy for lane in row.comm.lanes):
+        return "one operation after the other"
+    if row.comm.entered > row.comm.completed:
+        return f"{row.comm.entered - row.comm.completed} queued"
+    return "idle"
+
+
+def _operation(lane: Lane) -> str:
+    now = lane.now
+    assert now is not None
+    call = now.call
+    what = f"{call.collective} {call.count} {call.type}"
+    if call.collective in ("AllReduce", "Reduce", "ReduceScatter"):
+        what += f" {call.op}"
+    if call.root is not None:
+        what += f" {'peer' if call.collective in ('Send', 'Recv') else 'root'} {call.root}"
+    done = f" {100 * now.bytes_done // now.bytes}%" if now.bytes > 0 else ""
+    return f"#{now.seq} {what}, {now.phase}{done}, {duration(now.running_ns)}"
+
+
+def waits(row: Row) -> list[tuple[int, int | None]]:
+    """(rank, ns) for each rank that this one waits for now."""
+    found = []
+    for lane in row.comm.lanes:
+        if lane.now is not None and lane.now.waits_for is not None:
+            found.append((lane.now.waits_for.rank, lane.now.waits_for.ns))
+    return found
+
+
+def holding_up(rows: Sequence[Row]) -> list[str]:
+    """A line for each rank that others have been waiting for, and what is known of it itself."""
+    waiters: dict[int, list[tuple[Row, int]]] = {}
+    for row in rows:
+        for rank, nanos in waits(row):
+            if nanos is not None and nanos >= _LONG_WAIT_NS:
+                waiters.setdefault(rank, []).append((row, nanos))
+    lines = []
+    for rank, waiting in sorted(waiters.items()):
+        longest = max(nanos for _, nanos in waiting)
+        who = ranges(sorted({row.comm.rank for row, _ in waiting}))
+        lines.append(f"rank {rank} is awaited by rank {who}, {duration(longest)}: ")
+        lines[-1] += _excuse(rank, rows, max(_latest(row) for row, _ in waiting))
+    return lines
+
+
+def _latest(row: Row) -> int:
+    return max(lane.now.seq for lane in row.comm.lanes if lane.now is not None)
+
+
+def _excuse(rank: int, rows: Sequence[Row], seq: int) -> str:
+    row = next((row for row in rows if row.comm.rank == rank), None)
+    if row is None:
+        return "it is not seen on this machine"
+    if row.process.life == "dead":
+        return f"its process {row.process.pid} is dead"
+    if row.comm.entered <= seq:
+        return f"its process {row.process.pid} has not called operation #{seq} yet"
+    return f"it is at {doing(row)}"
+
+
+def _not_seen(rows: Sequence[Row]) -> list[int]:
+    seen = {row.comm.rank for row in rows}
+    # A damaged file may claim any number of ranks.
+    return [rank for rank in range(min(rows[0].comm.ranks, 1 << 16)) if rank not in seen]
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """0-3, 7 for [0, 1, 2, 3, 7]."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def _cells(row: Row) -> list[str]:
+    comm, process = row.comm, row.process
+    state = comm.state if process.life == "alive" else f"{comm.state}, process {process.life}"
+    speed = f"{row.rate.operations_per_s:.0f}/s" if row.rate else ""
+    flow = f"{amount(row.rate.bytes_per_s)}/s" if row.rate else ""
+    lanes = ", ".join(f"{lane.lane} {amount(lane.bytes)}" for lane in comm.lanes)
+    awaited = ", ".join(f"rank {rank} {duration(ns)}" for rank, ns in waits(row))
+    return [
+        str(comm.rank),
+        str(process.pid),
+        process.program,
+        state,
+        str(comm.operations),
+        speed,
+        lanes or "-",
+        flow,
+        doing(row),
+        awaited or "-",
+    ]
+
+
+HEADINGS = ["rank", "pid", "program", "state", "ops", "", "bytes by lane", "", "now", "waits for"]
+
+
+def group_text(rows: Sequence[Row]) -> list[str]:
+    """The lines of one communicator."""
+    comm = rows[0].comm
+    name = f' "{comm.name}"' if comm.name else ""
+    parent = f", split from {comm.parent}" if comm.parent else ""
+    hosts = f", {comm.hosts} hosts" if comm.hosts > 1 else ""
+    lines = [f"communicator {comm.id}{name}: {comm.ranks} ranks{hosts}{parent}"]
+    table = [HEADINGS, *(_cells(row) for row in rows)]
+    used = [i for i in range(len(HEADINGS)) if HEADINGS[i] or any(line[i] for line in table)]
+    widths = {i: max(len(line[i]) for line in table) for i in used}
+    for line in table:
+        lines.append("  " + "  ".join(line[i].ljust(widths[i]) for i in used).rstrip())
+    absent = _not_seen(rows)
+    if absent:
+        lines.append(f"  not seen on this machine: rank {ranges(absent)}")
+    lines += ["  " + line for line in holding_up(rows)]
+    return lines
+
+
+def table_text(seen: Snapshot, rate: Mapping[Key, Rate], everything: bool) -> str:
+    """The whole output for people."""
+    lines: list[str] = []
+    for rows in groups(seen, rate, everything):
+        lines += [*group_text(rows), ""]
+    for process in seen.processes:
+        if process.unrecorded and (everything or process.life != "dead"):
+            more = f"{process.unrecorded} more communicators, for which its probe had no room"
+            lines.append(f"pid {process.pid}: {more}")
+    lines += [f"unreadable: {reason}" for _, reason in seen.unreadable]
+    hidden = sum(process.life == "dead" for process in seen.processes)
+    if hidden and not everything:
+        lines.append(f"processes that have ended: {hidden}; --all shows what they left")
+    return "\n".join(lines).rstrip("\n")
+
+
+def as_json(seen: Snapshot, rate: Mapping[Key, Rate]) -> dict[str, Any]:
+    """Everything that was read; docs/probe.md names the fields."""
+    processes = []
+    for process in seen.processes:
+        fields = dataclasses.asdict(process)
+        for comm, out in zip(process.communicators, fields["communicators"], strict=True):
+            found = rate.get(_key(process, comm))
+            out["rate"] = None if found is None else dataclasses.asdict(found)
+        processes.append(fields)
+    return {
+        "version": 1,
+        "unix_ns": time.time_ns(),
+        "processes": processes,
+        "unreadable": [{"path": path, "reason": reason} for path, reason in seen.unreadable],
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flexlink links",
+        description="Shows communicators, lanes, operations and bytes of this user's running jobs, "
+        "and who waits for whom. It only reads; the jobs do not notice.",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object for each reading")
+    parser.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=_seconds,
+        const=1.0,
+        help="read again and again, with rates; every second, or as often as said",
+    )
+    parser.add_argument("--count", metavar="N", type=int, help="end --watch after N readings")
+    parser.add_argument(
+        "--all", action="store_true", help="also closed communicators and dead processes"
+    )
+    parser.add_argument(
+        "--folder",
+        action="append",
+        help="where the probe files are (may be repeated); default: " + ", ".join(_where(None)),
+    )
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.01 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 86400 seconds")
+    return value
+
+
+def _where(folders: Sequence[str] | None) -> Sequence[str]:
+    return probe.run_folders() if folders is None else folders
+
+
+def _show(options: argparse.Namespace, seen: Snapshot, rate: Mapping[Key, Rate]) -> None:
+    if options.json:
+        print(json.dumps(as_json(seen, rate)), flush=True)
+        return
+    text = table_text(seen, rate, options.all)
+    if options.watch is not None and sys.stdout.isatty():
+        print("\x1b[H\x1b[2J", end="")
+    if text:
+        print(text + ("\n" if options.watch is not None else ""), flush=True)
+    if not groups(seen, {}, options.all):
+        folders = ", ".join(_where(options.folder))
+        print(f"no FlexLink process of this user is running; looked in {folders}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The subcommand. argv: the words after `links`. Returns 0; Ctrl-C ends --watch."""
+    options = _parser().parse_args(argv)
+    before = None
+    shown = 0
+    try:
+        while True:
+            seen = probe.snapshot(options.folder)
+            _show(options, seen, rates(before, seen))
+            shown += 1
+            if options.watch is None or shown == options.count:
+                return 0
+            before = seen
+            time.sleep(options.watch)
+    except KeyboardInterrupt:
+        return 0
