@@ -213,14 +213,17 @@ RANK_BODY(AbortFromAnotherThread) {
   }
   std::vector<int32_t> data(100'000, 1);
   std::atomic<int> got{-1};
+  const ncclComm_t handle = comm.release();
   std::thread blocked([&] {
-    got = ncclAllReduce(data.data(), data.data(), data.size(), ncclInt32, ncclSum, comm, nullptr);
+    got = ncclAllReduce(data.data(), data.data(), data.size(), ncclInt32, ncclSum, handle, nullptr);
   });
   usleep(200'000);
   const int before = got;
-  const double seconds = timed([&] { RANK_OK(ncclCommAbort(comm.release())); });
+  ncclResult_t aborted = ncclInternalError;
+  const double seconds = timed([&] { aborted = ncclCommAbort(handle); });
   blocked.join();
   ctx.set(1);
+  RANK_EQ(aborted, ncclSuccess);
   RANK_EQ(before, -1);
   RANK_TRUE_MSG(got != ncclSuccess && got != ncclInProgress, got.load());
   RANK_TRUE_MSG(seconds < kSoon * slowdown(), seconds);
