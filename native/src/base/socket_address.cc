@@ -279,7 +279,9 @@ std::string SocketAddress::host() const {
 std::string SocketAddress::text() const {
   if (!valid()) return "(no address)";
   const std::string port = std::to_string(this->port());
-  return family() == AF_INET ? host() + ":" + port : "[" + host() + "]:" + port;
+  if (family() == AF_INET) return host() + ":" + port;
+  std::string text("[");
+  return text.append(host()).append("]:").append(port);
 }
 
 Result<SocketAddress> parse(std::string_view text) {
