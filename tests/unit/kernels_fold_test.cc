@@ -4,6 +4,7 @@
 // buffers, with and without streaming; no byte beside the destinations changes.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -295,6 +296,21 @@ TEST(KernelsFoldOrder, ProductsAreRoundedBeforeTheyAreAdded) {
   const void* srcs[] = {left.data(), right.data()};
   fold({&dst, 1, srcs, 2, 64, DataType::kFloat32, ReduceOp::kPreMulSum, 1, scalars, 0});
   EXPECT_EQ(result, std::vector<float>(64, 0.0f));
+}
+
+TEST(KernelsFoldOrder, ABufferThatIsNotAlignedToItsElementsIsFoldedAllTheSame) {
+  constexpr size_t kCount = 3000;
+  std::vector<float> source(kCount);
+  for (size_t i = 0; i < kCount; ++i) source[i] = static_cast<float>(i);
+  for (const uint32_t mask : {0u, 1u}) {
+    std::vector<char> memory(kCount * sizeof(float) + 1);
+    void* dst = memory.data() + 1;
+    const void* srcs[] = {source.data(), source.data()};
+    fold({&dst, 1, srcs, 2, kCount, DataType::kFloat32, ReduceOp::kSum, 1, nullptr, mask});
+    std::vector<float> result(kCount);
+    memcpy(result.data(), dst, kCount * sizeof(float));
+    for (size_t i = 0; i < kCount; ++i) ASSERT_EQ(result[i], 2 * source[i]) << "element " << i;
+  }
 }
 
 TEST(KernelsFoldOrder, OneSourceIsHandedOnUnchanged) {

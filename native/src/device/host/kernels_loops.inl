@@ -21,16 +21,20 @@ FLEXLINK_INLINE size_t misalignment(const void* p) {
 }
 
 // Bytes before the first line boundary of the destination that is to be aligned, and which
-// destinations then lie on line boundaries and may be streamed.
-inline size_t planOuts(void* const* dsts, int nDsts, uint32_t streamMask, Out* outs) {
+// destinations then lie on line boundaries and may be streamed. Destinations that are not even
+// aligned to their elements stay as they are: a head must not end inside an element.
+inline size_t planOuts(void* const* dsts, int nDsts, size_t elementBytes, uint32_t streamMask,
+                       Out* outs) {
   int leader = streamMask == 0 ? 0 : __builtin_ctz(streamMask);
   if (leader >= nDsts) leader = 0;
+  const size_t head = (kLine - misalignment(dsts[leader])) & (kLine - 1);
+  const bool aligns = head % elementBytes == 0;
   for (int j = 0; j < nDsts; ++j) {
-    const bool wanted = (streamMask >> j & 1) != 0;
+    const bool wanted = aligns && (streamMask >> j & 1) != 0;
     outs[j].to = static_cast<char*>(dsts[j]);
     outs[j].streams = wanted && misalignment(dsts[j]) == misalignment(dsts[leader]);
   }
-  return (kLine - misalignment(dsts[leader])) & (kLine - 1);
+  return aligns ? head : 0;
 }
 
 template <class Num, class Op>
@@ -71,7 +75,7 @@ struct Fold {
   }
 
   // The last steps of a unit, to every destination. kWhole: all bytes of the unit exist; else only
-  // `bytes` of them, and they go through `part`.
+  // the first `bytes` of them.
   template <bool kWhole>
   static FLEXLINK_INLINE void finish(const FoldArgs& args, const Out* outs, size_t offset,
                                      size_t bytes, Acc* acc) {
@@ -129,7 +133,7 @@ struct Fold {
   static void run(const FoldArgs& args) {
     const size_t end = args.count * sizeof(Stored);
     Out outs[kMaxDsts];
-    const size_t head = planOuts(args.dsts, args.nDsts, args.streamMask, outs);
+    const size_t head = planOuts(args.dsts, args.nDsts, sizeof(Stored), args.streamMask, outs);
     size_t offset = 0;
     if (args.streamMask != 0 || end >= kAlignFrom) {
       offset = head < end ? head : end;
@@ -170,7 +174,7 @@ inline void copyAll(void* const* dsts, int nDsts, const void* src, size_t bytes,
   constexpr size_t kUnit = kAccs * kRegisterBytes;
   const char* from = static_cast<const char*>(src);
   Out outs[kMaxDsts];
-  const size_t head = planOuts(dsts, nDsts, streamMask, outs);
+  const size_t head = planOuts(dsts, nDsts, 1, streamMask, outs);
   size_t offset = head < bytes ? head : bytes;
   copyPart(outs, nDsts, from, 0, offset);
   for (; offset + kUnit <= bytes; offset += kUnit) copyUnit(outs, nDsts, from, offset);
@@ -178,21 +182,18 @@ inline void copyAll(void* const* dsts, int nDsts, const void* src, size_t bytes,
   if (streamMask != 0) streamFence();
 }
 
-// Rows by DataType, columns by ReduceOp.
+// Fill one row of the table; its columns are in the order of ReduceOp. S: the integer, U: the same
+// without a sign, which wraps.
 template <typename S, typename U>
-struct IntegerRow {
-  using Wraps = Direct<U>;
-  using Signed = Direct<S>;
-  static constexpr void fill(KernelTable& table, DataType type) {
-    auto& row = table.fold[static_cast<int>(type)];
-    row[0] = Fold<Wraps, Sum>::run;
-    row[1] = Fold<Wraps, Prod>::run;
-    row[2] = Fold<Signed, Max>::run;
-    row[3] = Fold<Signed, Min>::run;
-    row[4] = Fold<Wraps, Avg<S>>::run;
-    row[5] = Fold<Wraps, PreMulSum>::run;
-  }
-};
+constexpr void fillIntegers(KernelTable& table, DataType type) {
+  auto& row = table.fold[static_cast<int>(type)];
+  row[0] = Fold<Direct<U>, Sum>::run;
+  row[1] = Fold<Direct<U>, Prod>::run;
+  row[2] = Fold<Direct<S>, Max>::run;
+  row[3] = Fold<Direct<S>, Min>::run;
+  row[4] = Fold<Direct<U>, Avg<S>>::run;
+  row[5] = Fold<Direct<U>, PreMulSum>::run;
+}
 
 // Arithmetic: the Num to add in; Ordered, MaxOp, MinOp: how to compare.
 template <class Arithmetic, typename Divides, class Ordered, class MaxOp, class MinOp>
@@ -214,12 +215,12 @@ constexpr void fillSmallFloats(KernelTable& table, DataType type) {
 constexpr KernelTable makeTable(const char* name) {
   KernelTable table{};
   table.name = name;
-  IntegerRow<int8_t, uint8_t>::fill(table, DataType::kInt8);
-  IntegerRow<uint8_t, uint8_t>::fill(table, DataType::kUint8);
-  IntegerRow<int32_t, uint32_t>::fill(table, DataType::kInt32);
-  IntegerRow<uint32_t, uint32_t>::fill(table, DataType::kUint32);
-  IntegerRow<int64_t, uint64_t>::fill(table, DataType::kInt64);
-  IntegerRow<uint64_t, uint64_t>::fill(table, DataType::kUint64);
+  fillIntegers<int8_t, uint8_t>(table, DataType::kInt8);
+  fillIntegers<uint8_t, uint8_t>(table, DataType::kUint8);
+  fillIntegers<int32_t, uint32_t>(table, DataType::kInt32);
+  fillIntegers<uint32_t, uint32_t>(table, DataType::kUint32);
+  fillIntegers<int64_t, uint64_t>(table, DataType::kInt64);
+  fillIntegers<uint64_t, uint64_t>(table, DataType::kUint64);
   fillFloats<Direct<float>, float, Direct<float>, Max, Min>(table, DataType::kFloat32);
   fillFloats<Direct<double>, double, Direct<double>, Max, Min>(table, DataType::kFloat64);
   fillSmallFloats<Half, int16_t>(table, DataType::kFloat16);
