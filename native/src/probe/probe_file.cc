@@ -116,7 +116,6 @@ Result<ProbeFile> ProbeFile::create(const std::string& folderPath) {
     return makeStatus(Code::kSystem, "reserve %u bytes in %s: %s", FLEXLINK_PROBE_FILE_BYTES,
                       folderPath.c_str(), std::strerror(error));
   }
-  ::madvise(bytes, FLEXLINK_PROBE_FILE_BYTES, MADV_DONTFORK);
   ProbeFile result;
   result.bytes_ = static_cast<std::byte*>(bytes);
   result.path_ = folderPath + "/" + file.name;

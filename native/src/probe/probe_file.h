@@ -31,8 +31,10 @@ class ProbeFile {
            size_t{FLEXLINK_PROBE_RECORDS} * static_cast<size_t>(i);
   }
 
-  // After a fork the child has no mapping (the file belongs to the parent); this puts private
-  // memory in its place, so that a stray write there is harmless. Async-signal-safe.
+  // In a forked child, before anything else runs there: private memory takes the place of the
+  // file, which is the parent's, so that a stray write is harmless. Not MADV_DONTFORK: that leaves
+  // a hole, into which the first thing that allocates in the child may be mapped.
+  // Async-signal-safe.
   void replaceInChild() const;
 
  private:

@@ -60,7 +60,7 @@ class alignas(64) ProbeComm {
   ProbeComm(const ProbeComm&) = delete;
   ProbeComm& operator=(const ProbeComm&) = delete;
 
-  // The clock of this probe: what waiting(), waited() take.
+  // The clock of this probe.
   uint64_t ticks() const { return counter_ ? counterTicks() : static_cast<uint64_t>(nowNanos()); }
 
   // The program has called for operation seq (numbers grow from 0). Called where the call is
@@ -75,11 +75,11 @@ class alignas(64) ProbeComm {
   // Bytes since begin(), not since the last call.
   void progress(uint64_t bytesDone, uint8_t lane = 0) { put(laneOf(lane).bytesDone, bytesDone); }
 
-  // The operation waits for peerRank since sinceTicks (a value of ticks()), and still does. Worth
-  // a call when a wait leaves its spinning phase; once for each wait is enough.
-  void waiting(int peerRank, uint64_t sinceTicks, uint8_t lane = 0);
-  // A wait for peerRank has ended after so many ticks, whether waiting() was called or not.
-  void waited(int peerRank, uint64_t ticks, uint8_t lane = 0);
+  // The operation waits for peerRank. To be called again and again while it lasts: all but the
+  // first call are one load. Worth a call when a wait leaves its spinning phase, not before.
+  void waitsFor(int peerRank, uint8_t lane = 0);
+  // That wait is over. Waiting for another rank and end() say so too.
+  void waitsNoMore(uint8_t lane = 0);
 
   // result: an ncclResult_t.
   void end(uint64_t seq, uint8_t result, uint8_t lane = 0);
@@ -112,6 +112,7 @@ class alignas(64) ProbeComm {
                        uint8_t lane);
   void record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t now, uint8_t result);
   void count(uint64_t seq, uint8_t result);
+  static void endWait(FlexlinkProbeLane& live, uint64_t now);
   void refreshClock(uint64_t now);  // once in a while: one clock_gettime
 
   // Partner of all of these: the acquire loads of a reader in another process or thread. Release on
@@ -189,25 +190,36 @@ inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t l
   put(live.version, version + 1);
 }
 
-inline void ProbeComm::waiting(int peerRank, uint64_t sinceTicks, uint8_t lane) {
+// The caller holds the lane's version odd.
+inline void ProbeComm::endWait(FlexlinkProbeLane& live, uint64_t now) {
+  const uint64_t ranks = own(live.waitRanks);
+  if (static_cast<uint32_t>(ranks) == FLEXLINK_PROBE_NO_RANK) return;
+  const uint64_t wait = now - own(live.waitSince);
+  const bool longest = wait > own(live.longestWait);
+  if (longest) put(live.longestWait, wait);
+  put(live.waitRanks, (longest ? ranks << 32 : ranks) | FLEXLINK_PROBE_NO_RANK);
+  add(live.waitedTicks, wait);
+}
+
+inline void ProbeComm::waitsFor(int peerRank, uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
+  const auto rank = static_cast<uint32_t>(peerRank);
+  if (static_cast<uint32_t>(own(live.waitRanks)) == rank) return;
+  const uint64_t now = ticks();
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
-  put(live.waitSince, sinceTicks);
-  put(live.waitRanks, (own(live.waitRanks) >> 32 << 32) | static_cast<uint32_t>(peerRank));
+  endWait(live, now);
+  put(live.waitSince, now);
+  put(live.waitRanks, (own(live.waitRanks) >> 32 << 32) | rank);
   put(live.version, version + 1);
 }
 
-inline void ProbeComm::waited(int peerRank, uint64_t ticks, uint8_t lane) {
+inline void ProbeComm::waitsNoMore(uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
+  if (static_cast<uint32_t>(own(live.waitRanks)) == FLEXLINK_PROBE_NO_RANK) return;
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
-  const bool longest = ticks > own(live.longestWait);
-  const uint64_t rank =
-      longest ? uint64_t{static_cast<uint32_t>(peerRank)} << 32 : own(live.waitRanks) >> 32 << 32;
-  if (longest) put(live.longestWait, ticks);
-  put(live.waitRanks, rank | FLEXLINK_PROBE_NO_RANK);
-  add(live.waitedTicks, ticks);
+  endWait(live, ticks());
   put(live.version, version + 1);
 }
 
@@ -245,7 +257,7 @@ inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
   put(live.version, version);
   if (result == 0) put(live.bytesDone, own(live.bytes));  // of a failed one: as far as it came
   put(live.phase, FLEXLINK_PROBE_PHASE_IDLE);
-  put(live.waitRanks, own(live.waitRanks) | FLEXLINK_PROBE_NO_RANK);
+  endWait(live, now);
   add(live.operations, 1);
   add(live.totalBytes, own(live.bytesDone));
   add(live.busyTicks, now - own(live.startTicks));

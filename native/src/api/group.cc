@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/group.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "api/export.h"
+#include "api/handles.h"
+#include "comm/creation.h"
+
+namespace flexlink {
+namespace {
+
+struct GroupedCall {
+  ncclComm* shell;
+  Call call;
+  std::shared_ptr<HostStream> stream;  // nullptr: NULL
+};
+
+struct GroupedCreation {
+  ncclComm* shell;
+  ncclComm_t* handle;
+};
+
+struct Group {
+  int depth = 0;
+  std::vector<GroupedCall> calls;
+  std::vector<GroupedCreation> creations;
+  Status error;  // of the first call that failed
+};
+
+// Of the calling thread; made by its first group.
+thread_local std::unique_ptr<Group> group;
+
+void addTo(Batch* batch, const Call& call) {
+  (isCollective(call.kind) ? batch->collective : batch->single).push_back(call);
+}
+
+// One communicator's part of a group.
+struct Part {
+  ncclComm* shell;
+  std::unique_ptr<PendingBatch> pending = std::make_unique<PendingBatch>();
+  std::vector<std::shared_ptr<HostStream>> streams;
+  bool blocks = false;
+  bool async = false;
+};
+
+Status runNow(ncclComm* shell, const Call& call) {
+  ShellLock lock(shell);
+  if (!shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+  if (isCollective(call.kind)) return shell->impl->runNow(call);
+  Batch batch;
+  addTo(&batch, call);
+  return shell->impl->runNow(batch);
+}
+
+std::shared_ptr<HostStream> ownStreamOf(ncclComm* shell) {
+  std::lock_guard<std::mutex> lock(shell->life);
+  if (!shell->impl) return nullptr;
+  if (!shell->impl->ownStream) shell->impl->ownStream = std::make_shared<HostStream>();
+  return shell->impl->ownStream;
+}
+
+// The NULL stream of a non-blocking communicator is a stream of its own: the call must not wait.
+Status placeOnStream(Part* part, std::shared_ptr<HostStream> stream, bool blocking) {
+  if (!stream && blocking) {
+    part->blocks = true;
+    return {};
+  }
+  if (!stream) {
+    part->async = true;
+    stream = ownStreamOf(part->shell);
+    if (!stream) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+  }
+  if (std::find(part->streams.begin(), part->streams.end(), stream) == part->streams.end()) {
+    part->streams.push_back(std::move(stream));
+  }
+  return {};
+}
+
+Status enqueuePart(Part* part, const std::shared_ptr<Completion>& completion) {
+  if (part->blocks) {
+    completion->left.fetch_add(1, std::memory_order_relaxed);
+    part->pending->completion = completion;
+  }
+  FLEXLINK_TRY_ASSIGN(Engine * engine, Engine::instance());
+  std::lock_guard<std::mutex> lock(part->shell->life);
+  if (!part->shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+  FLEXLINK_TRY(part->shell->impl->usable());
+  for (PendingBatch::Fence& fence : part->pending->fences) {
+    fence.ticket = fence.stream->add(part->shell);
+  }
+  part->shell->impl->enqueue(std::move(part->pending));
+  if (!part->blocks) engine->adopt(part->shell);
+  return {};
+}
+
+Status driveUntilDone(std::vector<Part>& parts, Completion& completion) {
+  Waiter waiter(waitPolicy(false));
+  auto driveAll = [&](bool look) {
+    bool moved = false;
+    for (Part& part : parts) {
+      moved = part.shell->drive(part.shell, look) == DriveResult::kMoved || moved;
+    }
+    return moved;
+  };
+  while (completion.left.load(std::memory_order_seq_cst) != 0) {
+    if (driveAll(waiter.lookDue())) {
+      waiter.moved();
+      continue;
+    }
+    waiter.idle(myDoorbell(), [&] {
+      return completion.left.load(std::memory_order_seq_cst) != 0 && !driveAll(false);
+    });
+  }
+  std::lock_guard<std::mutex> lock(completion.mutex);
+  return completion.first;
+}
+
+Status issueParts(std::vector<Part>& parts) {
+  // The start fences of all parts are taken before any part is added: parts do not wait for each other.
+  bool anyBlocks = false;
+  bool anyAsync = false;
+  for (Part& part : parts) {
+    anyBlocks = anyBlocks || part.blocks;
+    anyAsync = anyAsync || part.async;
+    for (const auto& stream : part.streams) part.pending->fences.push_back({stream, stream->last(), 0});
+  }
+  if (parts.size() == 1 && parts[0].blocks && parts[0].streams.empty()) {
+    ShellLock lock(parts[0].shell);
+    if (!parts[0].shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+    return parts[0].shell->impl->runNow(parts[0].pending->batch);
+  }
+  auto completion = std::make_shared<Completion>();
+  Status status;
+  for (Part& part : parts) {
+    Status enqueued = enqueuePart(&part, completion);
+    if (enqueued.ok()) continue;
+    if (part.blocks) completion->left.fetch_sub(1, std::memory_order_relaxed);
+    if (status.ok()) status = enqueued;
+  }
+  if (anyBlocks) {
+    Status done = driveUntilDone(parts, *completion);
+    if (status.ok()) status = done;
+  }
+  return status.ok() && anyAsync ? Status::inProgress() : status;
+}
+
+Part* partOf(std::vector<Part>* parts, ncclComm* shell) {
+  for (Part& part : *parts) {
+    if (part.shell == shell) return &part;
+  }
+  parts->push_back(Part{});
+  parts->back().shell = shell;
+  return &parts->back();
+}
+
+Status issueCalls(std::vector<GroupedCall> calls) {
+  std::vector<Part> parts;
+  for (GroupedCall& each : calls) {
+    Part* part = partOf(&parts, each.shell);
+    addTo(&part->pending->batch, each.call);
+    FLEXLINK_TRY(placeOnStream(part, std::move(each.stream), each.shell->blocking));
+  }
+  return parts.empty() ? Status() : issueParts(parts);
+}
+
+Status awaitCreations(const std::vector<GroupedCreation>& creations) {
+  Status first;
+  bool async = false;
+  for (const GroupedCreation& each : creations) {
+    async = async || !each.shell->blocking;
+    if (!each.shell->blocking) continue;
+    Status status = awaitCreation(each.shell);
+    if (!status.ok() && each.handle != nullptr) *each.handle = nullptr;
+    if (!status.ok() && first.ok()) first = status;
+  }
+  return first.ok() && async ? Status::inProgress() : first;
+}
+
+}  // namespace
+
+Status issue(ncclComm* shell, const Call& call, cudaStream_t stream) {
+  bool grouped = group && group->depth > 0;
+  if (!grouped && stream == nullptr && shell->blocking) return runNow(shell, call);
+  FLEXLINK_TRY_ASSIGN(std::shared_ptr<HostStream> host, checkedStream(stream));
+  if (grouped) {
+    group->calls.push_back({shell, call, std::move(host)});
+    return {};
+  }
+  std::vector<GroupedCall> calls;
+  calls.push_back({shell, call, std::move(host)});
+  return issueCalls(std::move(calls));
+}
+
+Status issueCreation(ncclComm* shell, ncclComm_t* handle) {
+  if (group && group->depth > 0) {
+    group->creations.push_back({shell, handle});
+    return {};
+  }
+  return awaitCreations({{shell, handle}});
+}
+
+Status noteInGroup(Status status) {
+  bool failed = !status.ok() && status.code() != Code::kInProgress;
+  if (failed && group && group->depth > 0 && group->error.ok()) group->error = status;
+  return status;
+}
+
+Status groupStart() {
+  if (inForkedChild()) return makeStatus(Code::kInvalidUsage, "ncclGroupStart in a forked child");
+  if (!group) group = std::make_unique<Group>();
+  ++group->depth;
+  return {};
+}
+
+Status groupEnd() {
+  if (!group || group->depth == 0) {
+    return makeStatus(Code::kInvalidUsage, "ncclGroupEnd: not in a group call.");
+  }
+  if (--group->depth > 0) return {};
+  std::unique_ptr<Group> whole = std::make_unique<Group>();
+  std::swap(whole, group);
+  Status created = awaitCreations(whole->creations);
+  if (!whole->error.ok()) return whole->error;
+  if (!created.ok() && created.code() != Code::kInProgress) return created;
+  Status issued = issueCalls(std::move(whole->calls));
+  return issued.ok() ? created : issued;
+}
+
+Status groupDiscard() {
+  if (!group || group->depth == 0) {
+    return makeStatus(Code::kInvalidUsage, "ncclGroupSimulateEnd: not in a group call.");
+  }
+  if (--group->depth > 0) return {};
+  std::unique_ptr<Group> whole = std::make_unique<Group>();
+  std::swap(whole, group);
+  FLEXLINK_TRY(whole->error);
+  return awaitCreations(whole->creations);
+}
+
+}  // namespace flexlink
+
+FLEXLINK_API(ncclResult_t, ncclGroupStart, (void)) {
+  return flexlink::guarded([] { return flexlink::groupStart(); });
+}
+
+FLEXLINK_API(ncclResult_t, ncclGroupEnd, (void)) {
+  return flexlink::guarded([] { return flexlink::groupEnd(); });
+}
+
+FLEXLINK_API(ncclResult_t, ncclGroupSimulateEnd, (ncclSimInfo_t* simInfo)) {
+  return flexlink::guarded([&]() -> flexlink::Status {
+    using namespace flexlink;
+    if (simInfo != nullptr && (simInfo->magic != 0x74685283 || simInfo->size < sizeof *simInfo)) {
+      return makeStatus(Code::kInvalidArgument,
+                        "ncclSimInfo_t was not initialized via NCCL_SIM_INFO_INITIALIZER");
+    }
+    FLEXLINK_TRY(groupDiscard());
+    // No model of host memory stands behind an estimate yet: "unknown", as the initializer says.
+    if (simInfo != nullptr) simInfo->estimatedTime = NCCL_UNDEF_FLOAT;
+    return {};
+  });
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Host streams, as flexlink.h declares them.
+#include <chrono>
+
+#include "api/export.h"
+#include "api/handles.h"
+#include "engine/engine.h"
+
+namespace flexlink {
+namespace {
+
+Status need(cudaStream_t stream, std::shared_ptr<HostStream>* out) {
+  FLEXLINK_TRY_ASSIGN(*out, checkedStream(stream));
+  if (*out) return {};
+  return makeStatus(Code::kInvalidArgument, "the stream is NULL");
+}
+
+Status synchronize(HostStream& stream) {
+  FLEXLINK_TRY(Engine::waitStream(stream, stream.last(), Deadline::never()));
+  return stream.error();
+}
+
+}  // namespace
+}  // namespace flexlink
+
+using namespace flexlink;
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamCreate, (cudaStream_t * stream)) {
+  return guarded([&]() -> Status {
+    if (stream == nullptr) return makeStatus(Code::kInvalidArgument, "flexlinkStreamCreate(NULL)");
+    FLEXLINK_TRY_ASSIGN([[maybe_unused]] Engine * engine, Engine::instance());
+    guardAgainstFork();
+    *stream = static_cast<cudaStream_t>(registerStream(std::make_shared<HostStream>()));
+    return {};
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamDestroy, (cudaStream_t stream)) {
+  return guarded([&]() -> Status {
+    std::shared_ptr<HostStream> host;
+    FLEXLINK_TRY(need(stream, &host));
+    FLEXLINK_TRY(Engine::waitStream(*host, host->last(), Deadline::never()));
+    unregisterStream(stream);
+    return {};
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamSynchronize, (cudaStream_t stream)) {
+  return guarded([&]() -> Status {
+    std::shared_ptr<HostStream> host;
+    FLEXLINK_TRY(need(stream, &host));
+    return synchronize(*host);
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamQuery, (cudaStream_t stream)) {
+  return guarded([&]() -> Status {
+    std::shared_ptr<HostStream> host;
+    FLEXLINK_TRY(need(stream, &host));
+    host->refresh();
+    if (host->finished() < host->last()) return Status::inProgress();
+    return host->error();
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamRecord, (cudaStream_t stream, uint64_t* ticket)) {
+  return guarded([&]() -> Status {
+    std::shared_ptr<HostStream> host;
+    FLEXLINK_TRY(need(stream, &host));
+    if (ticket == nullptr) return makeStatus(Code::kInvalidArgument, "the ticket is NULL");
+    *ticket = host->last();
+    return {};
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWait,
+                 (cudaStream_t stream, uint64_t ticket, int64_t timeoutMicros)) {
+  return guarded([&]() -> Status {
+    std::shared_ptr<HostStream> host;
+    FLEXLINK_TRY(need(stream, &host));
+    if (ticket > host->last()) {
+      return makeStatus(Code::kInvalidArgument, "ticket %llu was not given out yet (last: %llu)",
+                        static_cast<unsigned long long>(ticket),
+                        static_cast<unsigned long long>(host->last()));
+    }
+    Deadline deadline = timeoutMicros < 0 ? Deadline::never()
+                                          : Deadline::after(std::chrono::microseconds(timeoutMicros));
+    FLEXLINK_TRY(Engine::waitStream(*host, ticket, deadline));
+    return host->error();
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWaitStream,
+                 (cudaStream_t stream, cudaStream_t other, uint64_t ticket)) {
+  return guarded([&]() -> Status {
+    std::shared_ptr<HostStream> host, first;
+    FLEXLINK_TRY(need(stream, &host));
+    FLEXLINK_TRY(need(other, &first));
+    if (ticket > first->last()) {
+      return makeStatus(Code::kInvalidArgument, "ticket %llu was not given out yet",
+                        static_cast<unsigned long long>(ticket));
+    }
+    host->addWait(std::move(first), ticket);
+    return {};
+  });
+}

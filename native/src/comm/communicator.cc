@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/communicator.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/reactor.h"
+#include "base/settings.h"
+#include "comm/unique_id.h"
+
+namespace flexlink {
+
+Communicator::Communicator(CommParts parts, Driven* shell)
+    : parts_(std::move(parts)),
+      hash_(publicHash(parts_.cookie)),
+      shell_(shell),
+      policy_(waitPolicy(parts_.oversubscribed)) {
+  ProbeCommInfo info;
+  info.id = hash_;
+  info.parent = parts_.parentHash;
+  info.rank = static_cast<uint32_t>(parts_.rank);
+  info.ranks = static_cast<uint32_t>(parts_.cards.size());
+  info.name = parts_.config.name.c_str();
+  probe_ = ProbeWriter::process()->openComm(info);
+  probe_->state(ProbeState::kReady);
+  lane_ = std::make_unique<MemoryLane>(parts_.rank, parts_.peers, parts_.layout, parts_.tuning, probe_);
+  admitCookie(parts_.cookie);
+}
+
+Communicator::~Communicator() {
+  lane_->close();
+  lane_.reset();
+  ProbeWriter::process()->closeComm(probe_);
+  dismissCookie(parts_.cookie);
+  Result<Reactor*> reactor = Reactor::instance();
+  // Peers may still read our segment: they hold their own mapping of it. Theirs are ours to unmap.
+  reactor.value()->postAndWait([this] {
+    for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
+      MemoryPeer& peer = parts_.peers[rank];
+      if (peer.process == nullptr) continue;
+      peer.process->unmap(parts_.cards[rank].segmentRegion);
+      releasePeer(std::move(peer.process));
+    }
+  });
+  (void)RegionTable::instance().destroy(parts_.segment);
+}
+
+Status Communicator::usable() const {
+  if (failed_.load(std::memory_order_acquire)) return firstFailure();
+  if (suspended_) {
+    return makeStatus(Code::kInvalidUsage, "the communicator is suspended; call ncclCommResume first");
+  }
+  if (finalized) {
+    return makeStatus(Code::kInvalidUsage, "the communicator is finalized: nothing but "
+                      "ncclCommDestroy may follow");
+  }
+  return {};
+}
+
+Status Communicator::firstFailure() const {
+  if (!failed_.load(std::memory_order_acquire)) return {};
+  std::lock_guard<std::mutex> lock(failureMutex_);
+  return failure_;
+}
+
+void Communicator::noteFailure(const Status& status) {
+  {
+    std::lock_guard<std::mutex> lock(failureMutex_);
+    if (!failure_.ok()) return;
+    failure_ = status;
+  }
+  failed_.store(true, std::memory_order_release);
+  probe_->state(ProbeState::kFailed);
+  FLEXLINK_WARN("rank %d of communicator %s(%016llx): %s", rank(), parts_.config.name.c_str(),
+                static_cast<unsigned long long>(hash_), status.text());
+}
+
+void Communicator::giveUp(const Status& reason) {
+  noteFailure(reason);
+  lane_->abort(Status(Code::kRemote, "rank " + std::to_string(rank()) + " has given up: " +
+                                         reason.text()));
+}
+
+void Communicator::revoke() {
+  revoked_.store(true, std::memory_order_release);
+  giveUp(makeStatus(Code::kInvalidUsage, "the communicator was revoked"));
+}
+
+bool Communicator::oneProcess() const {
+  return std::all_of(parts_.peers.begin(), parts_.peers.end(),
+                     [](const MemoryPeer& peer) { return peer.process == nullptr; });
+}
+
+void Communicator::failAll(const Status& status) {
+  noteFailure(status);
+  lane_->abort(status);
+  Status home = lane_->rehomeExposed();
+  if (!home.ok()) FLEXLINK_WARN("user memory stays reachable for peers: %s", home.text());
+  Status first = firstFailure();
+  while (!queue_.empty()) {
+    finish(queue_.front().get(), first);
+    queue_.pop_front();
+  }
+}
+
+Status Communicator::lookAtPeers() {
+  Status status = lane_->check();
+  if (!status.ok()) failAll(status);
+  return firstFailure();
+}
+
+Status Communicator::checkWait() {
+  FLEXLINK_TRY(lane_->check());
+  double limit = settings().timeoutSeconds;
+  int64_t now = nowNanos();
+  if (waitingSince_ == 0) waitingSince_ = now;
+  if (limit <= 0 || static_cast<double>(now - waitingSince_) < limit * 1e9) return {};
+  int peer = lane_->state().waitingFor;
+  return makeStatus(Code::kTimeout, "rank %d waited %.1f s (FLEXLINK_TIMEOUT) for %s in operation "
+                    "%llu", rank(), limit,
+                    peer >= 0 ? parts_.peers[static_cast<size_t>(peer)].name.c_str() : "its peers",
+                    static_cast<unsigned long long>(lane_->state().operations));
+}
+
+Status Communicator::readyToRun() {
+  if (!queue_.empty() || incomingAny_.load(std::memory_order_acquire)) drainOrFail();
+  waitingSince_ = 0;
+  return usable();
+}
+
+Status Communicator::runNow(const Call& call) {
+  FLEXLINK_TRY(readyToRun());
+  lane_->startCollective(call);
+  return finishNow();
+}
+
+Status Communicator::runNow(const Batch& batch) {
+  FLEXLINK_TRY(readyToRun());
+  lane_->start(batch);
+  return finishNow();
+}
+
+Status Communicator::finishNow() {
+  Waiter waiter(policy_);
+  for (;;) {
+    Progress progress = lane_->poll();
+    if (progress == Progress::kDone) return {};
+    if (progress == Progress::kMoved) {
+      waiter.moved();
+      continue;
+    }
+    Status status = progress == Progress::kFailed ? lane_->failure() : Status();
+    if (status.ok() && waiter.lookDue()) status = checkWait();
+    if (!status.ok()) {
+      failAll(status);
+      return firstFailure();
+    }
+    bool done = false;
+    waiter.idle(myDoorbell(), [&] {
+      progress = lane_->poll();
+      done = progress == Progress::kDone;
+      return progress == Progress::kWaiting;
+    });
+    if (done) return {};
+  }
+}
+
+void Communicator::enqueue(std::unique_ptr<PendingBatch> pending) {
+  shell_->work.fetch_add(1, std::memory_order_seq_cst);
+  std::lock_guard<std::mutex> lock(incomingMutex_);
+  incoming_.push_back(std::move(pending));
+  incomingAny_.store(true, std::memory_order_release);
+}
+
+bool Communicator::fencesOpen(const PendingBatch& pending) const {
+  for (const PendingBatch::Fence& fence : pending.fences) {
+    if (fence.stream->finished() < fence.before) {
+      fence.stream->refresh();
+      if (fence.stream->finished() < fence.before) return false;
+    }
+  }
+  return true;
+}
+
+void Communicator::finish(PendingBatch* pending, const Status& status) {
+  for (const PendingBatch::Fence& fence : pending->fences) fence.stream->finish(fence.ticket, status);
+  if (pending->completion) {
+    if (!status.ok()) {
+      std::lock_guard<std::mutex> lock(pending->completion->mutex);
+      if (pending->completion->first.ok()) pending->completion->first = status;
+    }
+    pending->completion->left.fetch_sub(1, std::memory_order_seq_cst);
+  }
+  shell_->work.fetch_sub(1, std::memory_order_seq_cst);
+  myDoorbell().ring();
+}
+
+DriveResult Communicator::drive(bool look) {
+  if (incomingAny_.load(std::memory_order_acquire)) {
+    std::lock_guard<std::mutex> lock(incomingMutex_);
+    for (auto& pending : incoming_) queue_.push_back(std::move(pending));
+    incoming_.clear();
+    incomingAny_.store(false, std::memory_order_relaxed);
+  }
+  if (queue_.empty()) return DriveResult::kIdle;
+  Status failure = firstFailure();
+  if (!failure.ok()) {
+    failAll(failure);
+    return DriveResult::kMoved;
+  }
+  PendingBatch& head = *queue_.front();
+  if (!head.started) {
+    if (!fencesOpen(head)) return DriveResult::kWaiting;
+    head.started = true;
+    waitingSince_ = 0;
+    lane_->start(head.batch);
+  }
+  Progress progress = lane_->poll();
+  if (progress == Progress::kDone) {
+    finish(&head, {});
+    queue_.pop_front();
+    return DriveResult::kMoved;
+  }
+  if (progress == Progress::kMoved) {
+    waitingSince_ = 0;
+    return DriveResult::kMoved;
+  }
+  Status status = progress == Progress::kFailed ? lane_->failure() : Status();
+  if (status.ok() && look) status = checkWait();
+  if (status.ok()) return DriveResult::kWaiting;
+  failAll(status);
+  return DriveResult::kMoved;
+}
+
+void Communicator::drainOrFail() {
+  Waiter waiter(policy_);
+  for (;;) {
+    DriveResult result = drive(waiter.lookDue());
+    if (result == DriveResult::kIdle) return;
+    if (result == DriveResult::kMoved) {
+      waiter.moved();
+      continue;
+    }
+    waiter.idle(myDoorbell(), [&] { return drive(false) == DriveResult::kWaiting; });
+  }
+}
+
+// The staging pool's pages go back to the kernel; they come again, zeroed, when they are touched.
+Status Communicator::suspend() {
+  auto* pool = static_cast<uint8_t*>(parts_.segment) + parts_.layout.poolAt();
+  if (madvise(pool, parts_.layout.poolBytes, MADV_REMOVE) != 0) {
+    return makeStatus(Code::kSystem, "cannot give the staging memory back (MADV_REMOVE)");
+  }
+  suspended_ = true;
+  return {};
+}
+
+Status Communicator::resume() {
+  if (!suspended_) {
+    return makeStatus(Code::kInvalidUsage, "ncclCommResume: the communicator is not suspended");
+  }
+  suspended_ = false;
+  return {};
+}
+
+}  // namespace flexlink

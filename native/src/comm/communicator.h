@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// One rank of one communicator: who it is, its lane, the order of its work, its state after an
+// error. It is driven under the lock of its shell (shell.h) by one thread at a time.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "comm/rendezvous.h"
+#include "device/host/stream.h"
+#include "engine/engine.h"
+#include "flexlink/nccl.h"
+#include "lane/memory/memory_lane.h"
+#include "probe/probe_writer.h"
+
+namespace flexlink {
+
+// What every rank says of itself when a communicator is made; travels as bytes.
+struct RankCard {
+  ProcessCard process;
+  uint8_t door[SocketAddress::kBytes];
+  uint32_t segmentRegion;
+  int32_t device;       // as ncclCommCuDevice answers
+  uint8_t onHost;       // 1: host memory; 0: cuda
+  uint8_t direct;       // FLEXLINK_DIRECT
+  uint8_t cma;          // FLEXLINK_CMA
+  uint8_t cpus[128];    // affinity mask
+};
+
+struct CommConfig {
+  bool blocking = true;
+  std::string name;
+};
+
+// All that creation has found out; moved into the communicator.
+struct CommParts {
+  int rank = 0;
+  std::vector<RankCard> cards;
+  Cookie cookie{};
+  uint64_t parentHash = 0;
+  CommConfig config;
+  void* segment = nullptr;  // this rank's
+  SegmentLayout layout;
+  std::vector<MemoryPeer> peers;
+  MemoryTuning tuning;
+  bool oversubscribed = false;
+};
+
+// Several batches that one caller waits for.
+struct Completion {
+  std::atomic<int> left{0};  // release by the finisher, acquire by the waiter
+  std::mutex mutex;          // guards first
+  Status first;
+};
+
+// One group's work on one communicator, between the fences of its streams.
+struct PendingBatch {
+  struct Fence {
+    std::shared_ptr<HostStream> stream;
+    uint64_t before;  // starts after this ticket
+    uint64_t ticket;  // ends with this one
+  };
+  Batch batch;
+  std::vector<Fence> fences;
+  std::shared_ptr<Completion> completion;  // null: nobody waits beyond the streams
+  bool started = false;
+};
+
+// A reduction op made by ncclRedOpCreatePreMulSum.
+struct UserOp {
+  bool used = false;
+  DataType type{};
+  uint64_t scalar = 0;
+  const void* address = nullptr;  // read when the collective runs; nullptr: `scalar` holds
+};
+
+struct WindowPart {
+  RegionRef region;
+  void* address = nullptr;
+  size_t bytes = 0;
+};
+
+class Communicator {
+ public:
+  explicit Communicator(CommParts parts, Driven* shell);
+  ~Communicator();
+
+  int rank() const { return parts_.rank; }
+  int ranks() const { return static_cast<int>(parts_.cards.size()); }
+  int device() const { return parts_.cards[static_cast<size_t>(parts_.rank)].device; }
+  uint64_t hash() const { return hash_; }
+  const Cookie& cookie() const { return parts_.cookie; }
+  const CommConfig& config() const { return parts_.config; }
+  const RankCard& card(int rank) const { return parts_.cards[static_cast<size_t>(rank)]; }
+  bool oneProcess() const;
+  size_t segmentBytes() const { return parts_.layout.bytes(); }
+  size_t poolBytes() const { return parts_.layout.poolBytes; }
+
+  // With the shell's lock:
+  Status runNow(const Call& call);    // a collective; returns when it is done
+  Status runNow(const Batch& batch);
+  DriveResult drive(bool look);
+  void drainOrFail();  // until no work is left
+
+  // Any thread:
+  void enqueue(std::unique_ptr<PendingBatch> pending);
+  Status usable() const;        // ok, or why no call is possible now
+  Status firstFailure() const;  // ok while none
+  void giveUp(const Status& reason);
+  void revoke();
+  bool revoked() const { return revoked_.load(std::memory_order_acquire); }
+  Status lookAtPeers();         // with the lock, when idle
+  uint64_t nextOrdinal() { return ordinal_++; }
+
+  // This process ends: peers need not take it for dead. Any thread.
+  void leave() { lane_->close(); }
+
+  // Suspend and resume (with the lock, idle).
+  Status suspend();
+  Status resume();
+  bool suspended() const { return suspended_; }
+
+  // Used by api/ only, by one thread at a time.
+  std::vector<UserOp> userOps;
+  std::unordered_map<const void*, std::unique_ptr<char>> registered;  // handles
+  std::shared_ptr<HostStream> ownStream;  // of a non-blocking communicator, for stream NULL
+  bool finalized = false;
+
+ private:
+  void finish(PendingBatch* pending, const Status& status);
+  void failAll(const Status& status);
+  void noteFailure(const Status& status);
+  bool fencesOpen(const PendingBatch& pending) const;
+  Status checkWait();
+  Status readyToRun();
+  Status finishNow();
+
+  CommParts parts_;
+  const uint64_t hash_;
+  Driven* const shell_;
+  WaitPolicy policy_;
+  ProbeComm* probe_;
+  std::unique_ptr<MemoryLane> lane_;
+  std::deque<std::unique_ptr<PendingBatch>> queue_;  // with the shell's lock
+  std::mutex incomingMutex_;  // guards incoming_; a leaf lock
+  std::deque<std::unique_ptr<PendingBatch>> incoming_;
+  std::atomic<bool> incomingAny_{false};  // release in enqueue, acquire in drive
+  int64_t waitingSince_ = 0;  // ns; of the batch at hand, for FLEXLINK_TIMEOUT
+  uint64_t ordinal_ = 0;
+  bool suspended_ = false;
+  std::atomic<bool> revoked_{false};  // release in revoke, acquire in revoked
+
+  mutable std::mutex failureMutex_;  // guards failure_; a leaf lock
+  Status failure_;
+  std::atomic<bool> failed_{false};  // release with failure_, acquire in usable()
+};
+
+}  // namespace flexlink

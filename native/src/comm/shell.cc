@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/shell.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <vector>
+
+namespace flexlink {
+namespace {
+
+// All shells ever made, so that a leak checker finds them and the exit handler can say good-bye.
+struct Shells {
+  std::mutex mutex;  // guards all
+  std::vector<ncclComm*> all;
+};
+
+Shells& shells() {
+  static Shells* shells = new Shells;
+  return *shells;
+}
+
+constinit std::atomic<bool> forked{false};  // relaxed: set in a child that has one thread
+
+DriveResult driveShell(Driven* self, bool look) {
+  auto* shell = static_cast<ncclComm*>(self);
+  if (!shell->tryLock()) return DriveResult::kBusy;
+  DriveResult result = shell->impl ? shell->impl->drive(look) : DriveResult::kIdle;
+  shell->unlock();
+  return result;
+}
+
+// A process that ends without destroying its communicators has left, not died.
+void sayGoodBye() {
+  if (forked.load(std::memory_order_relaxed)) return;
+  std::lock_guard<std::mutex> lock(shells().mutex);
+  for (ncclComm* shell : shells().all) {
+    if (!shell->life.try_lock()) continue;
+    if (shell->impl) shell->impl->leave();
+    shell->life.unlock();
+  }
+}
+
+}  // namespace
+
+ncclComm* newShell() {
+  auto* shell = new ncclComm;
+  shell->drive = driveShell;
+  std::lock_guard<std::mutex> lock(shells().mutex);
+  shells().all.push_back(shell);
+  return shell;
+}
+
+ncclComm* shellOf(ncclComm_t handle) {
+  return handle != nullptr && handle->magic == ncclComm::kMagic ? handle : nullptr;
+}
+
+ShellLock::ShellLock(ncclComm* shell) : shell_(shell) {
+  if (shell->tryLock()) return;
+  Waiter waiter(waitPolicy(false));
+  while (!shell->tryLock()) {
+    // Whoever unlocks rings no bell: the sleeps are short.
+    waiter.idle(myDoorbell(), [] { return true; }, 1'000'000);
+  }
+}
+
+bool inForkedChild() { return forked.load(std::memory_order_relaxed); }
+
+void guardAgainstFork() {
+  static const bool once = [] {
+    pthread_atfork(nullptr, nullptr, [] { forked.store(true, std::memory_order_relaxed); });
+    atexit(sayGoodBye);
+    return true;
+  }();
+  (void)once;
+}
+
+}  // namespace flexlink

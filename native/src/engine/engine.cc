@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "base/settings.h"
+#include "device/host/exchange.h"
+
+namespace flexlink {
+namespace {
+
+constexpr int64_t kLongNanos = 3600'000'000'000;
+
+}  // namespace
+
+WaitPolicy waitPolicy(bool oversubscribed) {
+  WaitPolicy policy = oversubscribed ? WaitPolicy{1'000, 1'000'000} : WaitPolicy{50'000, 500'000};
+  if (settings().spinMicros >= 0) {
+    policy.spinNanos = settings().spinMicros * 1000;
+    policy.yieldNanos = policy.spinNanos + 200'000;
+  }
+  return policy;
+}
+
+Result<Engine*> Engine::instance() {
+  static std::mutex mutex;  // guards the first start
+  static Engine* engine = nullptr;  // never destroyed: exit does not wait for the thread
+  std::lock_guard<std::mutex> lock(mutex);
+  if (engine == nullptr) {
+    FLEXLINK_TRY_ASSIGN([[maybe_unused]] const ProcessCard* card, myProcessCard());  // the doorbell
+    auto fresh = std::unique_ptr<Engine>(new Engine);
+    FLEXLINK_TRY(fresh->start());
+    engine = fresh.release();
+  }
+  return engine;
+}
+
+Status Engine::start() {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  int rc = pthread_create(
+      &thread, nullptr,
+      [](void* self) -> void* {
+        static_cast<Engine*>(self)->loop();
+        return nullptr;
+      },
+      this);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (rc != 0) return makeStatus(Code::kSystem, "cannot start the engine's thread: %s", strerror(rc));
+  pthread_setname_np(thread, "flexlink-engine");
+  pthread_detach(thread);
+  return {};
+}
+
+void Engine::adopt(Driven* driven) {
+  if (driven->listed.load(std::memory_order_seq_cst)) return;  // pairs with dropIfIdle
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (driven->listed.exchange(true, std::memory_order_seq_cst)) return;
+    list_.push_back(driven);
+  }
+  lastAdopted_.store(nowNanos(), std::memory_order_relaxed);
+  myDoorbell().ring();
+}
+
+// Either we see the work that came meanwhile, or its adopt() sees `listed` cleared.
+void Engine::dropIfIdle(Driven* driven) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (driven->work.load(std::memory_order_seq_cst) != 0) return;
+  driven->listed.store(false, std::memory_order_seq_cst);
+  if (driven->work.load(std::memory_order_seq_cst) != 0) {
+    driven->listed.store(true, std::memory_order_seq_cst);
+    return;
+  }
+  std::erase(list_, driven);
+}
+
+bool Engine::driveAll(bool look, bool* anyLeft) {
+  std::vector<Driven*> now;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    now = list_;
+  }
+  bool moved = false;
+  for (Driven* driven : now) {
+    DriveResult result = driven->drive(driven, look);
+    moved = moved || result == DriveResult::kMoved;
+    if (result == DriveResult::kIdle) dropIfIdle(driven);
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  *anyLeft = !list_.empty();
+  return moved;
+}
+
+void Engine::loop() {
+  Waiter waiter(waitPolicy(false));
+  for (;;) {
+    int64_t age = nowNanos() - lastAdopted_.load(std::memory_order_relaxed);
+    if (age < kGraceNanos) {
+      // The caller that has just enqueued may be about to wait, and then drives faster than we could.
+      timespec rest{0, kGraceNanos - age};
+      nanosleep(&rest, nullptr);
+    }
+    bool anyLeft = false;
+    if (driveAll(waiter.lookDue(), &anyLeft)) {
+      waiter.moved();
+      continue;
+    }
+    auto nothingYet = [this, anyLeft] {
+      bool left = false;
+      return !driveAll(false, &left) && left == anyLeft;
+    };
+    // Without work there is nothing to look at: only a ring ends the sleep.
+    waiter.idle(myDoorbell(), nothingYet, anyLeft ? WaitPolicy::kSleepNanos : kLongNanos);
+  }
+}
+
+Status Engine::waitStream(HostStream& stream, uint64_t ticket, Deadline deadline) {
+  Waiter waiter(waitPolicy(false));
+  for (;;) {
+    if (stream.finished() >= ticket) return {};
+    Driven* driven = stream.blocker();
+    DriveResult result = driven != nullptr ? driven->drive(driven, waiter.lookDue())
+                                           : (stream.refresh() ? DriveResult::kMoved
+                                                               : DriveResult::kWaiting);
+    if (result == DriveResult::kMoved) {
+      waiter.moved();
+      continue;
+    }
+    if (stream.finished() >= ticket || stream.refresh()) continue;
+    if (deadline.passed()) return Status::inProgress();
+    waiter.idle(myDoorbell(), [&] {
+      if (stream.finished() >= ticket || deadline.passed()) return false;
+      return driven == nullptr || driven->drive(driven, false) != DriveResult::kMoved;
+    }, std::min(WaitPolicy::kSleepNanos, deadline.remainingNanos()));
+  }
+}
+
+}  // namespace flexlink

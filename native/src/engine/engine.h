@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one progress machine of this process for host memory: whoever waits drives the work himself;
+// work that nobody drives is taken over by the engine's thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/status.h"
+#include "device/host/stream.h"
+#include "engine/waiter.h"
+
+namespace flexlink {
+
+enum class DriveResult : uint8_t {
+  kIdle,     // no work is left here
+  kWaiting,  // work is there, but somebody else is awaited
+  kMoved,
+  kBusy,     // another thread drives it
+};
+
+// Something with work to push forward: a communicator's shell. It lives as long as the process, so
+// that a thread may still try to drive a communicator that another thread has just destroyed.
+struct Driven {
+  // look: also look at deadlines and dead peers. Any thread.
+  DriveResult (*drive)(Driven* self, bool look) = nullptr;
+  std::atomic<uint32_t> work{0};    // pieces enqueued and not finished; seq_cst, pairs with `listed`
+  std::atomic<bool> listed{false};  // in the engine's list; changed with its mutex
+};
+
+class Engine {
+ public:
+  // Starts the thread on first use.
+  static Result<Engine*> instance();
+
+  // There is work (counted in driven->work already) that no caller waits for: the engine's thread
+  // sees to it, after a short time in which the caller may come back and wait.
+  void adopt(Driven* driven);
+
+  // Drives what `stream` waits for until `ticket` is finished or the deadline has passed.
+  static Status waitStream(HostStream& stream, uint64_t ticket, Deadline deadline);
+
+ private:
+  Engine() = default;
+  Status start();
+  void loop();
+  bool driveAll(bool look, bool* anyLeft);
+  void dropIfIdle(Driven* driven);
+
+  static constexpr int64_t kGraceNanos = 50'000;
+
+  std::mutex mutex_;  // guards list_
+  std::vector<Driven*> list_;
+  std::atomic<int64_t> lastAdopted_{0};  // relaxed: only delays the engine's thread
+};
+
+}  // namespace flexlink

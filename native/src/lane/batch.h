@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the layers above hand to a lane: the calls of one outermost group on one communicator.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/types.h"
+#include "device/host/region.h"
+
+namespace flexlink {
+
+// Where a window of a peer lies: shared memory, or (same process) a plain address.
+struct WindowTarget {
+  RegionRef region;
+  void* address = nullptr;
+};
+
+// One call of the user, its arguments already checked. Buffers are the user's; they stay valid until
+// the batch is done.
+struct Call {
+  Collective kind = Collective::kAllReduce;
+  DataType type = DataType::kUint8;
+  ReduceOp op = ReduceOp::kSum;
+  int32_t root = 0;            // Send, Recv and one-sided calls: the peer
+  const void* send = nullptr;
+  void* recv = nullptr;
+  size_t count = 0;            // elements, as in the API; WaitSignal: signals to wait for
+  uint64_t scalar = 0;         // kPreMulSum: this rank's factor, the bits of `type`
+  const void* scalarAddress = nullptr;  // not null: the factor is read here when the call runs
+  uint32_t signal = 0;         // one-sided: index of the signal counter
+  WindowTarget target;         // PutSignal: where the data goes
+};
+
+constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }
+
+// Calls that may wait for one peer only (all of them progress together), then calls that all ranks
+// make, one after the other. Every rank builds its batches by this rule, so none waits for an order
+// that another does not keep.
+struct Batch {
+  std::vector<Call> single;
+  std::vector<Call> collective;
+};
+
+}  // namespace flexlink

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lane carries a slice of whole collectives between the ranks of one communicator. It is driven
+// by polling, never blocks, and is used by one thread at a time (the communicator's progress lock),
+// except abort() and state().
+#pragma once
+
+#include "base/status.h"
+#include "lane/batch.h"
+
+namespace flexlink {
+
+enum class Progress : uint8_t {
+  kWaiting,  // nothing could be done now: somebody else is awaited
+  kMoved,    // something was done; poll again
+  kDone,     // the batch is finished
+  kFailed,   // it never will be: failure() says why
+};
+
+struct LaneState {
+  const char* name;
+  uint64_t operations;  // collectives and single calls finished
+  uint64_t bytes;       // bytes that this rank moved or folded for them
+  int waitingFor;       // rank, or -1
+};
+
+class Lane {
+ public:
+  virtual ~Lane() = default;
+
+  // Can this lane carry the call between these ranks? Ok, or the reason why not.
+  virtual Status carries(const Call& call) const = 0;
+
+  // Takes up the next batch; the caller keeps it alive until kDone or kFailed.
+  virtual void start(const Batch& batch) = 0;
+
+  // At most one chunk of work. No lock, no allocation, no system call on the usual path.
+  virtual Progress poll() = 0;
+
+  // The slow look around of a waiter: peers that died, left or failed, deadlines. Ok: wait on.
+  virtual Status check() = 0;
+
+  // Tells the peers that this rank has given up, and why. Any thread.
+  virtual void abort(const Status& reason) = 0;
+
+  virtual LaneState state() const = 0;
+};
+
+}  // namespace flexlink

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+// The collective from entry to exit: who is here, do all mean the same, which way is taken.
+#include "lane/memory/memory_lane.h"
+
+#include <string.h>
+
+#include "device/host/kernels.h"
+
+namespace flexlink {
+
+MemoryTuning memoryTuning(int ranks, bool oversubscribed, bool direct, bool cma) {
+  MemoryTuning tuning;
+  tuning.direct = direct;
+  tuning.cma = cma;
+  // Every rank reads every eager payload: what is cheap for two is not for sixteen.
+  tuning.eagerBytes = ranks <= 2 ? 8192 : ranks <= 4 ? 4096 : 2048;
+  if (oversubscribed) {
+    // A hand-over costs a context switch: few, long steps.
+    tuning.chunkBytes = 512 << 10;
+    tuning.eagerBytes = 16384;
+  }
+  return tuning;
+}
+
+uint64_t packSignature(const Call& call) {
+  return static_cast<uint64_t>(call.kind) | static_cast<uint64_t>(call.type) << 8 |
+         static_cast<uint64_t>(call.op) << 16 |
+         static_cast<uint64_t>(static_cast<uint32_t>(call.root)) << 32;
+}
+
+std::string describeCall(uint64_t signature, uint64_t count) {
+  auto kind = static_cast<Collective>(signature & 0xff);
+  std::string text = collectiveName(kind);
+  text += " of " + std::to_string(count) + " " + typeName(static_cast<DataType>(signature >> 8 & 0xff));
+  bool folds = kind == Collective::kAllReduce || kind == Collective::kReduce ||
+               kind == Collective::kReduceScatter;
+  if (folds) text += std::string(", ") + opName(static_cast<ReduceOp>(signature >> 16 & 0xff));
+  bool rooted = kind == Collective::kBroadcast || kind == Collective::kReduce ||
+                kind == Collective::kGather || kind == Collective::kScatter;
+  if (rooted) text += ", root " + std::to_string(static_cast<int32_t>(signature >> 32));
+  return text;
+}
+
+MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout layout,
+                       MemoryTuning tuning, ProbeComm* probe)
+    : rank_(rank),
+      ranks_(static_cast<int>(peers.size())),
+      peers_(std::move(peers)),
+      layout_(layout),
+      tuning_(tuning),
+      probe_(probe) {
+  size_t ranks = peers_.size();
+  sendOf_.resize(ranks);
+  recvOf_.resize(ranks);
+  sources_.resize(ranks);
+  scalars_.resize(ranks);
+  produced_.resize(ranks);
+  consumed_.resize(ranks);
+  signalsSent_.resize(ranks * kSignals);
+  signalsTaken_.resize(ranks * kSignals);
+  blockedPeers_.resize(ranks);
+}
+
+Status MemoryLane::carries(const Call&) const { return {}; }
+
+void MemoryLane::start(const Batch& batch) {
+  batch_ = &batch;
+  batchIndex_ = 0;
+  if (!batch.single.empty()) {
+    startSingles();
+    stage_ = Stage::kSingle;
+  } else {
+    nextCollective();
+  }
+}
+
+void MemoryLane::startCollective(const Call& call) {
+  batch_ = nullptr;
+  call_ = call;
+  beginCollective();
+}
+
+void MemoryLane::nextCollective() {
+  if (batch_ == nullptr || batchIndex_ == batch_->collective.size()) {
+    stage_ = Stage::kIdle;
+    return;
+  }
+  call_ = batch_->collective[batchIndex_++];
+  beginCollective();
+}
+
+void MemoryLane::beginCollective() {
+  Shape shape;
+  auto ranks = static_cast<size_t>(ranks_);
+  shape.element = typeSize(call_.type);
+  shape.block = call_.count * shape.element;
+  shape.total = shape.payload = shape.block;
+  switch (call_.kind) {
+    case Collective::kAllReduce:
+    case Collective::kReduce:
+      shape.folds = shape.personal = true;
+      shape.shard = shardOf(shape.block, ranks_, 0).size();
+      break;
+    case Collective::kReduceScatter:
+      shape.folds = true;
+      [[fallthrough]];
+    case Collective::kAlltoAll:
+    case Collective::kScatter:
+      shape.personal = true;
+      shape.total = shape.payload = shape.block * ranks;
+      shape.shard = shape.block;
+      break;
+    case Collective::kAllGather:
+    case Collective::kGather:
+      shape.total = shape.block * ranks;
+      [[fallthrough]];
+    default:
+      shape.shard = shape.block;
+  }
+  shape_ = shape;
+  eager_ = shape.payload <= tuning_.eagerBytes;
+  meetNext_ = 0;
+  stage_ = Stage::kEnter;
+  probeBegin(call_, shape.total);
+}
+
+void MemoryLane::probeBegin(const Call& call, size_t bytes) {
+  ProbeSignature signature;
+  signature.collective = static_cast<uint8_t>(call.kind);
+  signature.type = static_cast<uint8_t>(call.type);
+  signature.op = static_cast<uint8_t>(call.op);
+  signature.root = call.root;
+  signature.count = call.count;
+  signature.bytes = bytes;
+  probe_->begin(probeSeq_++, signature);
+}
+
+Progress MemoryLane::finishCollective() {
+  ++seq_;
+  probe_->progress(shape_.total);
+  probe_->end(probeSeq_ - 1, 0);
+  operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  bytes_.store(bytes_.load(std::memory_order_relaxed) + shape_.total, std::memory_order_relaxed);
+  nextCollective();
+  return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
+}
+
+Progress MemoryLane::poll() {
+  if (aborted_.load(std::memory_order_acquire)) {
+    if (failure_.ok()) failure_ = boardStatus(rank_);
+    return Progress::kFailed;
+  }
+  switch (stage_) {
+    case Stage::kIdle:
+      return Progress::kDone;
+    case Stage::kSingle:
+      return pollSingles();
+    case Stage::kEnter:
+      publishEntry();
+      stage_ = Stage::kMeet;
+      [[fallthrough]];
+    case Stage::kMeet:
+      return meet();
+    case Stage::kResolve:
+      return resolve();
+    case Stage::kDirect:
+      return pollDirect();
+    case Stage::kLeave:
+      if (!peersReached(WaitFor::kAll, clockBase_ + 1)) return Progress::kWaiting;
+      clockBase_ += 1;
+      return finishCollective();
+    case Stage::kStaged:
+      return pollStaged();
+  }
+  return Progress::kDone;
+}
+
+void MemoryLane::publishEntry() {
+  Entry& entry = entryOf(rank_);
+  if (call_.scalarAddress != nullptr) {
+    memcpy(&call_.scalar, call_.scalarAddress, shape_.element);
+  }
+  entry.head.signature = packSignature(call_);
+  entry.head.count = call_.count;
+  entry.head.scalar = call_.scalar;
+  if (eager_) {
+    bool gives = shape_.payload != 0 && call_.send != nullptr &&
+                 (call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter
+                      ? isRoot()
+                      : true);
+    if (gives) {
+      memcpy(shape_.payload <= kInlineBytes ? entry.head.payload : entry.payload, call_.send,
+             shape_.payload);
+    }
+  } else {
+    EntryBuffers& buffers = entry.buffers;
+    buffers.sendAddress = reinterpret_cast<uint64_t>(call_.send);
+    buffers.recvAddress = reinterpret_cast<uint64_t>(call_.recv);
+    RegionRef send, recv;
+    if (tuning_.direct) {
+      bool sendWhole = call_.kind == Collective::kReduceScatter ||
+                       call_.kind == Collective::kAlltoAll || call_.kind == Collective::kScatter;
+      bool recvWhole = call_.kind == Collective::kAllGather ||
+                       call_.kind == Collective::kAlltoAll || call_.kind == Collective::kGather;
+      RegionTable& table = RegionTable::instance();
+      send = table.find(call_.send, sendWhole ? shape_.total : shape_.block);
+      recv = table.find(call_.recv, recvWhole ? shape_.total : shape_.block);
+    }
+    buffers.sendRegion = send.id;
+    buffers.sendOffset = send.offset;
+    buffers.recvRegion = recv.id;
+    buffers.recvOffset = recv.offset;
+    buffers.inPlaceWhole = call_.send == call_.recv;
+  }
+  entry.head.stamp.exchange(seq_ + 1, std::memory_order_seq_cst);  // pairs with meet()'s acquire
+  ringPeers();
+}
+
+Progress MemoryLane::meet() {
+  uint64_t signature = packSignature(call_);
+  for (; meetNext_ < ranks_; ++meetNext_) {
+    if (meetNext_ == rank_) continue;
+    const EntryHead& head = entryOf(meetNext_).head;
+    if (head.stamp.load(std::memory_order_acquire) != seq_ + 1) {
+      waitingFor_.store(meetNext_, std::memory_order_relaxed);
+      return Progress::kWaiting;
+    }
+    if (head.signature != signature || head.count != call_.count) return fail(mismatch(meetNext_));
+  }
+  return afterMeeting();
+}
+
+Progress MemoryLane::afterMeeting() {
+  if (eager_) {
+    consumeEager();
+    return finishCollective();
+  }
+  usedDirect_ = directPossible();
+  if (usedDirect_) {
+    stage_ = Stage::kResolve;
+  } else {
+    planStaged();
+    stage_ = Stage::kStaged;
+  }
+  return Progress::kMoved;
+}
+
+bool MemoryLane::peersReached(WaitFor whom, uint64_t clock) {
+  if (whom == WaitFor::kNone) return true;
+  int first = whom == WaitFor::kRoot ? call_.root : 0;
+  int last = whom == WaitFor::kRoot ? call_.root + 1 : ranks_;
+  for (int peer = first; peer < last; ++peer) {
+    if (peer == rank_) continue;
+    const auto& header = peers_[static_cast<size_t>(peer)].segment.header();
+    // Pairs with the peer's publishClock.
+    if (header.clock.load(std::memory_order_acquire) < clock) {
+      waitingFor_.store(peer, std::memory_order_relaxed);
+      return false;
+    }
+  }
+  return true;
+}
+
+void MemoryLane::publishClock(uint64_t clock) {
+  peers_[static_cast<size_t>(rank_)].segment.header().clock.exchange(clock,
+                                                                     std::memory_order_seq_cst);
+  ringPeers();
+}
+
+void MemoryLane::ringPeers() {
+  for (int peer = 0; peer < ranks_; ++peer) {
+    if (peer != rank_) peers_[static_cast<size_t>(peer)].bell->ring();
+  }
+}
+
+void MemoryLane::ringPeer(int peer) { peers_[static_cast<size_t>(peer)].bell->ring(); }
+
+Status MemoryLane::mismatch(int peer) const {
+  int first = peer < rank_ ? peer : rank_;
+  int second = peer < rank_ ? rank_ : peer;
+  const EntryHead& a = entryOf(first).head;
+  const EntryHead& b = entryOf(second).head;
+  return makeStatus(Code::kInvalidUsage,
+                    "operation %llu does not match: rank %d called %s, rank %d called %s; all ranks "
+                    "must make the same calls in the same order",
+                    static_cast<unsigned long long>(seq_), first,
+                    describeCall(a.signature, a.count).c_str(), second,
+                    describeCall(b.signature, b.count).c_str());
+}
+
+Progress MemoryLane::fail(Status status) {
+  if (failure_.ok()) failure_ = std::move(status);
+  abort(failure_);
+  return Progress::kFailed;
+}
+
+bool MemoryLane::satisfied(int peer) const {
+  if (stage_ == Stage::kSingle || stage_ == Stage::kIdle) return true;
+  const auto& header = peers_[static_cast<size_t>(peer)].segment.header();
+  bool came = header.entries[seq_ & 1].head.stamp.load(std::memory_order_acquire) == seq_ + 1;
+  if (!came || stage_ == Stage::kMeet) return came;
+  uint64_t end = stage_ == Stage::kStaged ? clockBase_ + schedule_.steps() : clockBase_ + 1;
+  return header.clock.load(std::memory_order_acquire) >= end;
+}
+
+Status MemoryLane::deadOrGone(int peer) const {
+  const MemoryPeer& who = peers_[static_cast<size_t>(peer)];
+  bool dead = who.process != nullptr && who.process->dead();
+  bool closed = who.segment.header().closed.load(std::memory_order_acquire) != 0;
+  if (!dead && !closed) return {};
+  bool needed = stage_ == Stage::kSingle ? (!closed || blockedPeers_[static_cast<size_t>(peer)] != 0)
+                                         : !satisfied(peer);
+  if (!needed) return {};
+  return makeStatus(Code::kRemote, "%s %s while rank %d waits in operation %llu (%s)",
+                    who.name.c_str(), closed ? "has left the communicator" : "is dead", rank_,
+                    static_cast<unsigned long long>(seq_),
+                    stage_ == Stage::kSingle
+                        ? "point to point"
+                        : describeCall(packSignature(call_), call_.count).c_str());
+}
+
+Status MemoryLane::boardStatus(int rank) const {
+  const ErrorBoard& board = peers_[static_cast<size_t>(rank)].segment.header().error;
+  return {static_cast<Code>(board.code),
+          std::string(board.text, strnlen(board.text, sizeof board.text))};
+}
+
+Status MemoryLane::check() {
+  if (!failure_.ok()) return failure_;
+  for (int peer = 0; peer < ranks_; ++peer) {
+    if (peer == rank_) continue;
+    const MemoryPeer& who = peers_[static_cast<size_t>(peer)];
+    // Pairs with abort()'s release.
+    if (who.segment.header().error.set.load(std::memory_order_acquire) != 0) {
+      failure_ = boardStatus(peer);
+    } else if (stage_ != Stage::kIdle) {
+      failure_ = deadOrGone(peer);
+    } else if (who.process != nullptr && who.process->dead() &&
+               who.segment.header().closed.load(std::memory_order_acquire) == 0) {
+      failure_ = makeStatus(Code::kRemote, "%s is dead", who.name.c_str());
+    }
+    if (!failure_.ok()) {
+      abort(failure_);
+      return failure_;
+    }
+  }
+  return {};
+}
+
+void MemoryLane::abort(const Status& reason) {
+  if (boardTaken_.exchange(true, std::memory_order_acq_rel)) return;  // the first reason stays
+  ErrorBoard& board = peers_[static_cast<size_t>(rank_)].segment.header().error;
+  board.code = static_cast<int32_t>(reason.code());
+  strncpy(board.text, reason.text(), sizeof board.text - 1);
+  board.set.store(1, std::memory_order_release);  // pairs with check()'s acquire
+  aborted_.store(true, std::memory_order_release);
+  for (const MemoryPeer& peer : peers_) peer.bell->wakeAll();
+}
+
+void MemoryLane::close() {
+  peers_[static_cast<size_t>(rank_)].segment.header().closed.store(1, std::memory_order_release);
+  for (const MemoryPeer& peer : peers_) peer.bell->wakeAll();
+}
+
+LaneState MemoryLane::state() const {
+  return {"memory", operations_.load(std::memory_order_relaxed),
+          bytes_.load(std::memory_order_relaxed), waitingFor_.load(std::memory_order_relaxed)};
+}
+
+Status MemoryLane::rehomeExposed() {
+  if (!usedDirect_ && stage_ != Stage::kResolve) return {};
+  RegionTable& table = RegionTable::instance();
+  FLEXLINK_TRY(table.rehome(call_.send));
+  return table.rehome(call_.recv);
+}
+
+}  // namespace flexlink

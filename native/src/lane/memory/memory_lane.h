@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lane between ranks whose memory is load/store addressable to each other: processes of one host
+// and threads of one process. Small payloads travel with the entry (eager), exported or same-process
+// buffers are read and written in place (direct), all others go through shared memory (staged).
+// README.md has the protocol.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/host/doorbell.h"
+#include "device/host/exchange.h"
+#include "lane/lane.h"
+#include "lane/memory/segment.h"
+#include "probe/probe_writer.h"
+#include "schedule/chunked.h"
+
+namespace flexlink {
+
+struct MemoryPeer {
+  Segment segment;
+  std::shared_ptr<PeerProcess> process;  // null: a thread of this process
+  Doorbell* bell = nullptr;
+  int pid = 0;
+  bool cma = false;  // this process may read that process's memory
+  std::string name;  // "rank 3 (pid 77 on host b)"
+};
+
+// Numbers that all ranks must share; made by memoryTuning() from what all ranks said at creation.
+struct MemoryTuning {
+  size_t eagerBytes = 4096;     // largest payload that travels with the entry
+  size_t chunkBytes = 131072;   // of a staged shard
+  size_t directChunkBytes = 262144;  // work between two looks at the abort flag
+  size_t streamBytes = 4 << 20;  // results from this size on are written past the caches
+  size_t cmaBytes = 65536;       // point-to-point messages from this size on use cross-memory attach
+  int depth = 2;                 // slots of each staged stage
+  bool direct = true;
+  bool cma = true;
+};
+
+MemoryTuning memoryTuning(int ranks, bool oversubscribed, bool direct, bool cma);
+
+class MemoryLane final : public Lane {
+ public:
+  // `peers` has one element for each rank, this one included.
+  // `probe` outlives the lane.
+  MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout layout, MemoryTuning tuning,
+             ProbeComm* probe);
+
+  Status carries(const Call& call) const override;
+  void start(const Batch& batch) override;
+  Progress poll() override;
+  Status check() override;
+  void abort(const Status& reason) override;
+  LaneState state() const override;
+
+  // Fast way in for a lone collective: the same as start() with a batch of this call.
+  void startCollective(const Call& call);
+
+  const Status& failure() const { return failure_; }
+
+  // Tells the peers that this rank needs nothing more: its end is no error from now on. Any thread.
+  void close();
+
+  // After a failure: user memory that a peer may still write gets a new home. See RegionTable::rehome.
+  Status rehomeExposed();
+
+ private:
+  enum class Stage : uint8_t { kIdle, kSingle, kEnter, kMeet, kResolve, kDirect, kLeave, kStaged };
+  enum class WaitFor : uint8_t { kNone, kRoot, kAll };
+  // How a collective's buffers are cut, in bytes.
+  struct Shape {
+    size_t element = 1;
+    size_t block = 0;  // count * element
+    size_t total = 0;  // of the larger buffer
+    size_t payload = 0;  // what this collective's entry carries when it is eager
+    size_t shard = 0;    // longest piece that one rank owns or moves in the staged way
+    bool personal = false;  // every peer gets a different piece
+    bool folds = false;
+  };
+  struct Single {  // progress of one point-to-point or one-sided call
+    uint64_t cell = 0;   // next cell of this message; bytes moved so far for direct reads
+    size_t moved = 0;
+    uint64_t lastCell = 0;
+    bool begun = false;
+    bool done = false;
+    uint32_t mode = 0;
+  };
+
+  // memory_lane.cc
+  void beginCollective();
+  void nextCollective();
+  Progress finishCollective();
+  void publishEntry();
+  Progress meet();
+  Progress afterMeeting();
+  bool peersReached(WaitFor whom, uint64_t clock);
+  void publishClock(uint64_t clock);
+  void ringPeers();
+  Progress fail(Status status);
+  Status mismatch(int peer) const;
+  bool satisfied(int peer) const;
+  Status deadOrGone(int peer) const;
+  Status boardStatus(int rank) const;
+  Entry& entryOf(int peer) const {
+    return peers_[static_cast<size_t>(peer)].segment.header().entries[seq_ & 1];
+  }
+  bool isRoot() const { return call_.root == rank_; }
+
+  // eager.cc
+  const void* eagerPayload(int peer) const;
+  void consumeEager();
+  void copyEager(void* to, int from, size_t offset, size_t bytes);
+  void foldInto(void* const* dsts, int nDsts, size_t bytes, uint32_t streamMask);
+
+  // staged.cc
+  void planStaged();
+  Progress pollStaged();
+  WaitFor stagedWaitsFor(int stage) const;
+  void stageIn(int64_t chunk);
+  void stageFold(int64_t chunk);
+  void stageOut(int64_t chunk);
+  ByteRange pieceOf(int rank) const;
+  uint8_t* inSlot(int owner, int64_t chunk, int forRank) const;
+  uint8_t* outSlot(int owner, int64_t chunk) const;
+  uint32_t streamMaskFor(size_t bytes) const { return bytes >= tuning_.streamBytes ? ~0u : 0u; }
+
+  // direct.cc
+  bool directPossible() const;
+  Progress resolve();
+  void planDirect();
+  Progress pollDirect();
+  void directFold(ByteRange range);
+  void directCopy(size_t index);
+  void* translate(int peer, bool recvSide, bool* pending);
+
+  // single.cc
+  void startSingles();
+  Progress pollSingles();
+  Progress pollSend(const Call& call, Single* single);
+  Progress pollRecv(const Call& call, Single* single);
+  Progress takeCell(const Call& call, Single* single, Cell* cell);
+  Progress takeAttached(const Call& call, Single* single, const CellHeader& header);
+  Progress pollOneSided(const Call& call, Single* single);
+  void ringPeer(int peer);
+  void probeBegin(const Call& call, size_t bytes);
+
+  const int rank_;
+  const int ranks_;
+  const std::vector<MemoryPeer> peers_;
+  const SegmentLayout layout_;
+  const MemoryTuning tuning_;
+  ProbeComm* const probe_;
+  uint64_t probeSeq_ = 0;  // calls taken up, of both kinds
+
+  Stage stage_ = Stage::kIdle;
+  Status failure_;
+  std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
+  std::atomic<bool> boardTaken_{false};
+  std::atomic<int> waitingFor_{-1};   // relaxed: for people only
+  std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
+  std::atomic<uint64_t> bytes_{0};
+
+  // The batch at hand.
+  const Batch* batch_ = nullptr;
+  size_t batchIndex_ = 0;
+  std::vector<Single> singles_;
+  std::vector<uint8_t> blockedPeers_;
+
+  // The collective at hand.
+  Call call_;
+  Shape shape_;
+  bool eager_ = false;
+  uint64_t seq_ = 0;       // collectives done
+  uint64_t clockBase_ = 0;  // clock when this collective began; the same on all ranks
+  int meetNext_ = 0;
+  ChunkedSchedule schedule_;
+  size_t chunkBytes_ = 0;
+  uint64_t stepIndex_ = 0;
+  bool usedDirect_ = false;
+  std::vector<void*> sendOf_;  // by rank, in this address space
+  std::vector<void*> recvOf_;
+  size_t directIndex_ = 0;
+  std::vector<const void*> sources_;
+  std::vector<uint64_t> scalars_;
+
+  // Point to point, by peer: cells sent and taken; signals consumed.
+  std::vector<uint64_t> produced_;
+  std::vector<uint64_t> consumed_;
+  std::vector<uint64_t> signalsSent_;
+  std::vector<uint64_t> signalsTaken_;
+};
+
+// "AllReduce of 100 float32, sum", for messages. `signature` as in EntryHead.
+std::string describeCall(uint64_t signature, uint64_t count);
+uint64_t packSignature(const Call& call);
+
+}  // namespace flexlink

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls that concern one peer: send, receive, put, signal. For each ordered pair of ranks there is a
+// ring of cells in the sender's segment; a message is a run of cells, or one cell that says where the
+// receiver finds the bytes.
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "device/host/kernels.h"
+#include "lane/memory/memory_lane.h"
+
+namespace flexlink {
+namespace {
+
+enum CellMode : uint32_t {
+  kInCells,   // the bytes are in this and the following cells
+  kAddress,   // same process: read them at the address
+  kInRegion,  // exported memory: read them through a mapping
+  kAttached,  // read them with process_vm_readv
+};
+
+// Below this a message in cells is faster than a round trip for the receiver's "taken".
+constexpr size_t kReachBytes = 4096;
+
+// What a call that is not done holds up: later calls with the same bit and peer, if it is ordered.
+constexpr uint8_t kOrdered = 1 | 2 | 4;
+
+uint8_t orderBit(Collective kind) {
+  switch (kind) {
+    case Collective::kSend:
+      return 1;
+    case Collective::kRecv:
+      return 2;
+    case Collective::kWaitSignal:
+      return 8;  // holds up nothing: the signal that ends it may be answered by a later call
+    default:
+      return 4;
+  }
+}
+
+uint64_t cellsFor(size_t bytes) {
+  return bytes == 0 ? 1 : (bytes + kCellPayload - 1) / kCellPayload;
+}
+
+std::string describeSingle(const char* what, uint64_t count, uint64_t type) {
+  return std::string(what) + " of " + std::to_string(count) + " " +
+         typeName(static_cast<DataType>(type));
+}
+
+}  // namespace
+
+void MemoryLane::startSingles() { singles_.assign(batch_->single.size(), Single{}); }
+
+Progress MemoryLane::pollSingles() {
+  // Messages of one direction of a pair keep the order of the calls, and so do signals.
+  std::fill(blockedPeers_.begin(), blockedPeers_.end(), uint8_t{0});
+  bool moved = false;
+  bool all = true;
+  for (size_t i = 0; i < singles_.size(); ++i) {
+    Single& single = singles_[i];
+    if (single.done) continue;
+    const Call& call = batch_->single[i];
+    uint8_t& blocked = blockedPeers_[static_cast<size_t>(call.root)];
+    uint8_t bit = orderBit(call.kind);
+    if (blocked & bit & kOrdered) {
+      all = false;
+      continue;
+    }
+    Progress progress = call.kind == Collective::kSend   ? pollSend(call, &single)
+                        : call.kind == Collective::kRecv ? pollRecv(call, &single)
+                                                         : pollOneSided(call, &single);
+    if (progress == Progress::kFailed) return progress;
+    moved = moved || progress != Progress::kWaiting;
+    if (progress == Progress::kDone) {
+      single.done = true;
+      // Many may be under way at once; the probe hears of each when it is done.
+      probeBegin(call, call.count * typeSize(call.type));
+      probe_->progress(call.count * typeSize(call.type));
+      probe_->end(probeSeq_ - 1, 0);
+      operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      bytes_.store(bytes_.load(std::memory_order_relaxed) + call.count * typeSize(call.type),
+                   std::memory_order_relaxed);
+      continue;
+    }
+    all = false;
+    blocked |= bit;
+    if (progress == Progress::kWaiting) waitingFor_.store(call.root, std::memory_order_relaxed);
+  }
+  if (!all) return moved ? Progress::kMoved : Progress::kWaiting;
+  nextCollective();
+  return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
+}
+
+Progress MemoryLane::pollSend(const Call& call, Single* single) {
+  auto peer = static_cast<size_t>(call.root);
+  const MemoryPeer& who = peers_[peer];
+  const Segment& own = peers_[static_cast<size_t>(rank_)].segment;
+  // Pairs with the receiver's exchange in pollRecv: cells below are free again.
+  uint64_t taken = who.segment.pair(rank_).consumed.load(std::memory_order_acquire);
+  size_t bytes = call.count * typeSize(call.type);
+  RegionRef region;
+  if (!single->begun) {
+    single->mode = kInCells;
+    if (bytes >= kReachBytes) {
+      if (tuning_.direct) region = RegionTable::instance().find(call.send, bytes);
+      bool attach = tuning_.cma && who.process != nullptr && bytes >= tuning_.cmaBytes &&
+                    who.segment.pair(rank_).attaches.load(std::memory_order_acquire) != 0;
+      if (who.process == nullptr) {
+        single->mode = kAddress;
+      } else if (region.id != 0) {
+        single->mode = kInRegion;
+      } else if (attach) {
+        single->mode = kAttached;
+      }
+    }
+  } else if (single->mode != kInCells) {
+    return taken > single->lastCell ? Progress::kDone : Progress::kWaiting;
+  }
+  uint64_t cells = single->mode == kInCells ? cellsFor(bytes) : 1;
+  bool moved = false;
+  while (single->cell < cells && produced_[peer] - taken < kCells) {
+    Cell& cell = own.cell(call.root, produced_[peer]);
+    size_t part = single->mode == kInCells ? std::min(kCellPayload, bytes - single->moved) : 0;
+    cell.header = {static_cast<uint64_t>(call.type), bytes, part,
+                   reinterpret_cast<uint64_t>(call.send), region.offset, region.id, single->mode};
+    if (part != 0) {
+      memcpy(cell.payload, static_cast<const uint8_t*>(call.send) + single->moved, part);
+    }
+    single->moved += part;
+    single->lastCell = produced_[peer]++;
+    single->begun = true;
+    ++single->cell;
+    own.pair(call.root).produced.exchange(produced_[peer], std::memory_order_seq_cst);
+    ringPeer(call.root);
+    moved = true;
+  }
+  if (single->cell == cells && single->mode == kInCells) return Progress::kDone;
+  return moved ? Progress::kMoved : Progress::kWaiting;
+}
+
+Progress MemoryLane::pollRecv(const Call& call, Single* single) {
+  auto peer = static_cast<size_t>(call.root);
+  const Segment& theirs = peers_[peer].segment;
+  // Pairs with the sender's exchange in pollSend.
+  uint64_t there = theirs.pair(rank_).produced.load(std::memory_order_acquire);
+  if (there == consumed_[peer]) return Progress::kWaiting;
+  Cell& cell = theirs.cell(rank_, consumed_[peer]);
+  size_t bytes = call.count * typeSize(call.type);
+  if (!single->begun) {
+    if (cell.header.bytes != bytes || cell.header.signature != static_cast<uint64_t>(call.type)) {
+      auto type = static_cast<DataType>(cell.header.signature % kDataTypes);
+      return fail(makeStatus(
+          Code::kInvalidUsage, "a message does not match: rank %d called %s to rank %d, which called %s",
+          call.root,
+          describeSingle("Send", cell.header.bytes / typeSize(type), cell.header.signature % kDataTypes)
+              .c_str(),
+          rank_, describeSingle("Recv", call.count, static_cast<uint64_t>(call.type)).c_str()));
+    }
+    single->begun = true;
+    single->mode = cell.header.mode;
+  }
+  Progress progress = takeCell(call, single, &cell);
+  if (progress != Progress::kDone) return progress;
+  ++consumed_[peer];
+  peers_[static_cast<size_t>(rank_)].segment.pair(call.root).consumed.exchange(
+      consumed_[peer], std::memory_order_seq_cst);
+  ringPeer(call.root);
+  bool last = single->mode != kInCells || single->moved == bytes;
+  return last ? Progress::kDone : Progress::kMoved;
+}
+
+// kDone: the cell is used up.
+Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
+  CellHeader header = cell->header;  // one reading: a mad peer may change it under us
+  size_t bytes = call.count * typeSize(call.type);
+  auto* recv = static_cast<uint8_t*>(call.recv);
+  if (single->mode == kInCells) {
+    size_t part = std::min<size_t>({header.payloadBytes, kCellPayload, bytes - single->moved});
+    if (part != 0) memcpy(recv + single->moved, cell->payload, part);
+    single->moved += part;
+    return Progress::kDone;
+  }
+  if (single->mode == kAttached) return takeAttached(call, single, header);
+  const MemoryPeer& who = peers_[static_cast<size_t>(call.root)];
+  const uint8_t* from = reinterpret_cast<const uint8_t*>(header.address);
+  if (single->mode == kInRegion) {
+    bool pending = false;
+    void* base = who.process->mapped(header.region, &pending);
+    if (base == nullptr && pending) return Progress::kWaiting;
+    if (base == nullptr) {
+      return fail(makeStatus(Code::kRemote, "rank %d cannot map the send buffer of %s", rank_,
+                             who.name.c_str()));
+    }
+    from = static_cast<const uint8_t*>(base) + header.offset;
+  }
+  size_t part = std::min(tuning_.directChunkBytes, bytes - single->moved);
+  void* to = recv + single->moved;
+  if (to != from + single->moved) copyTo(&to, 1, from + single->moved, part, streamMaskFor(bytes));
+  single->moved += part;
+  return single->moved == bytes ? Progress::kDone : Progress::kMoved;
+}
+
+Progress MemoryLane::takeAttached(const Call& call, Single* single, const CellHeader& header) {
+  const MemoryPeer& who = peers_[static_cast<size_t>(call.root)];
+  size_t bytes = call.count * typeSize(call.type);
+  size_t part = std::min(tuning_.directChunkBytes, bytes - single->moved);
+  iovec local{static_cast<uint8_t*>(call.recv) + single->moved, part};
+  iovec remote{reinterpret_cast<void*>(header.address + single->moved), part};
+  ssize_t got = process_vm_readv(who.pid, &local, 1, &remote, 1, 0);
+  if (got <= 0) {
+    if (who.process->dead()) return Progress::kWaiting;  // check() says it better
+    return fail(makeStatus(Code::kSystem,
+                           "rank %d cannot read %zu bytes of %s with process_vm_readv: %s; "
+                           "FLEXLINK_CMA=0 goes without",
+                           rank_, part, who.name.c_str(), strerror(errno)));
+  }
+  single->moved += static_cast<size_t>(got);
+  return single->moved == bytes ? Progress::kDone : Progress::kMoved;
+}
+
+Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
+  auto peer = static_cast<size_t>(call.root);
+  const MemoryPeer& who = peers_[peer];
+  size_t counter = peer * kSignals + call.signal;
+  if (call.kind == Collective::kWaitSignal) {
+    // Pairs with the exchange below, in the peer: what was put before the signal is there.
+    uint64_t sent = who.segment.pair(rank_).signals[call.signal].load(std::memory_order_acquire);
+    if (sent - signalsTaken_[counter] < call.count) return Progress::kWaiting;
+    signalsTaken_[counter] += call.count;
+    return Progress::kDone;
+  }
+  if (call.kind == Collective::kPutSignal && call.count != 0) {
+    auto* base = static_cast<uint8_t*>(call.target.address);
+    if (who.process != nullptr) {
+      bool pending = false;
+      base = static_cast<uint8_t*>(who.process->mapped(call.target.region.id, &pending));
+      if (base == nullptr && pending) return Progress::kWaiting;
+      if (base == nullptr) {
+        return fail(makeStatus(Code::kRemote, "rank %d cannot map the window of %s", rank_,
+                               who.name.c_str()));
+      }
+      base += call.target.region.offset;
+    }
+    size_t bytes = call.count * typeSize(call.type);
+    size_t part = std::min(tuning_.directChunkBytes, bytes - single->moved);
+    void* to = base + single->moved;
+    copyTo(&to, 1, static_cast<const uint8_t*>(call.send) + single->moved, part, 0);
+    single->moved += part;
+    if (single->moved < bytes) return Progress::kMoved;
+  }
+  signalsSent_[counter] += 1;
+  peers_[static_cast<size_t>(rank_)].segment.pair(call.root).signals[call.signal].exchange(
+      signalsSent_[counter], std::memory_order_seq_cst);
+  ringPeer(call.root);
+  return Progress::kDone;
+}
+
+}  // namespace flexlink

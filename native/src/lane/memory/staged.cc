@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Large collectives on buffers that peers cannot reach: chunk by chunk through this rank's pool, small
+// enough to stay in the cache. The order of steps is schedule/chunked.h.
+#include "device/host/kernels.h"
+#include "lane/memory/memory_lane.h"
+
+namespace flexlink {
+
+void MemoryLane::planStaged() {
+  bool threeStages = call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce;
+  size_t inSlots = shape_.personal ? static_cast<size_t>(ranks_) : 1;
+  size_t slots = static_cast<size_t>(tuning_.depth) * (inSlots + (threeStages ? 1 : 0));
+  size_t fits = layout_.poolBytes / slots / kLine * kLine;
+  chunkBytes_ = std::min(tuning_.chunkBytes, fits);
+  // Equal chunks: a short last one would cost a whole round of hand-overs.
+  size_t chunks = (shape_.shard + chunkBytes_ - 1) / chunkBytes_;
+  if (chunks > 1) {
+    chunkBytes_ = std::min(chunkBytes_, (shape_.shard / chunks + kLine) / kLine * kLine);
+  }
+  schedule_.stages = threeStages ? 3 : 2;
+  schedule_.depth = tuning_.depth;
+  schedule_.chunks = (shape_.shard + chunkBytes_ - 1) / chunkBytes_;
+  stepIndex_ = 0;
+}
+
+// Where slots are in the pool: first the in-slots [chunk % depth][for rank], then the out-slots.
+uint8_t* MemoryLane::inSlot(int owner, int64_t chunk, int forRank) const {
+  size_t perChunk = shape_.personal ? static_cast<size_t>(ranks_) : 1;
+  size_t slot = static_cast<size_t>(chunk % tuning_.depth) * perChunk +
+                (shape_.personal ? static_cast<size_t>(forRank) : 0);
+  return peers_[static_cast<size_t>(owner)].segment.pool() + slot * chunkBytes_;
+}
+
+uint8_t* MemoryLane::outSlot(int owner, int64_t chunk) const {
+  size_t before = static_cast<size_t>(tuning_.depth) * static_cast<size_t>(ranks_);
+  return peers_[static_cast<size_t>(owner)].segment.pool() +
+         (before + static_cast<size_t>(chunk % tuning_.depth)) * chunkBytes_;
+}
+
+// The piece of the larger buffer that belongs to `rank`.
+ByteRange MemoryLane::pieceOf(int rank) const {
+  if (call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce) {
+    return shardOf(shape_.block, ranks_, rank);
+  }
+  size_t begin = static_cast<size_t>(rank) * shape_.block;
+  return {begin, begin + shape_.block};
+}
+
+MemoryLane::WaitFor MemoryLane::stagedWaitsFor(int stage) const {
+  switch (call_.kind) {
+    case Collective::kReduce:
+      return stage < 2 || isRoot() ? WaitFor::kAll : WaitFor::kNone;
+    case Collective::kBroadcast:
+    case Collective::kScatter:
+      if (stage == 0) return isRoot() ? WaitFor::kAll : WaitFor::kNone;
+      return isRoot() ? WaitFor::kNone : WaitFor::kRoot;
+    case Collective::kGather:
+      if (stage == 0) return isRoot() ? WaitFor::kNone : WaitFor::kRoot;
+      return isRoot() ? WaitFor::kAll : WaitFor::kNone;
+    default:
+      return WaitFor::kAll;
+  }
+}
+
+Progress MemoryLane::pollStaged() {
+  if (stepIndex_ == schedule_.steps()) {
+    clockBase_ += schedule_.steps();
+    return finishCollective();
+  }
+  ChunkedSchedule::Step step = schedule_.step(stepIndex_);
+  if (!schedule_.idle(step)) {
+    uint64_t needs = schedule_.needs(step);
+    if (needs != 0 && !peersReached(stagedWaitsFor(step.stage), clockBase_ + needs)) {
+      return Progress::kWaiting;
+    }
+    if (step.stage == 0) {
+      stageIn(step.chunk);
+    } else if (step.stage == 1 && shape_.folds) {
+      stageFold(step.chunk);
+    } else {
+      stageOut(step.chunk);
+    }
+  }
+  ++stepIndex_;
+  publishClock(clockBase_ + stepIndex_);
+  return Progress::kMoved;
+}
+
+// Puts this rank's contribution to the chunk where the peers can read it; what this rank owes itself
+// is copied on the way.
+void MemoryLane::stageIn(int64_t chunk) {
+  const auto* send = static_cast<const uint8_t*>(call_.send);
+  auto* recv = static_cast<uint8_t*>(call_.recv);
+  bool rootGives = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter;
+  if (rootGives && !isRoot()) return;
+  if (shape_.personal) {
+    for (int rank = 0; rank < ranks_; ++rank) {
+      ByteRange piece = pieceOf(rank);
+      ByteRange part = chunkOf(piece.size(), chunkBytes_, chunk);
+      const uint8_t* from = send + piece.begin + part.begin;
+      void* to = inSlot(rank_, chunk, rank);
+      uint32_t mask = 0;
+      if (rank == rank_) {
+        // Folds read their own contribution from the user's buffer.
+        if (shape_.folds) continue;
+        to = recv + (call_.kind == Collective::kScatter ? 0 : piece.begin) + part.begin;
+        mask = streamMaskFor(shape_.total);
+      }
+      if (to != from) copyTo(&to, 1, from, part.size(), mask);
+    }
+    return;
+  }
+  ByteRange part = chunkOf(shape_.block, chunkBytes_, chunk);
+  size_t mine = call_.kind == Collective::kBroadcast ? 0 : static_cast<size_t>(rank_) * shape_.block;
+  bool keeps = call_.kind != Collective::kGather || isRoot();
+  void* dsts[2] = {inSlot(rank_, chunk, 0), keeps ? recv + mine + part.begin : nullptr};
+  bool stages = call_.kind != Collective::kGather || !isRoot();
+  keeps = keeps && dsts[1] != send + part.begin;
+  int count = (stages ? 1 : 0) + (keeps ? 1 : 0);
+  if (count == 0) return;
+  uint32_t mask = streamMaskFor(shape_.total) & 2u;
+  if (!stages) mask >>= 1;
+  copyTo(stages ? dsts : dsts + 1, count, send + part.begin, part.size(), mask);
+}
+
+void MemoryLane::stageFold(int64_t chunk) {
+  ByteRange piece = pieceOf(rank_);
+  ByteRange part = chunkOf(piece.size(), chunkBytes_, chunk);
+  for (int rank = 0; rank < ranks_; ++rank) {
+    sources_[static_cast<size_t>(rank)] =
+        rank == rank_ ? static_cast<const uint8_t*>(call_.send) + piece.begin + part.begin
+                      : inSlot(rank, chunk, rank_);
+  }
+  auto* recv = static_cast<uint8_t*>(call_.recv);
+  uint32_t stream = streamMaskFor(shape_.total);
+  if (call_.kind == Collective::kReduceScatter) {
+    void* dst = recv + part.begin;
+    return foldInto(&dst, 1, part.size(), stream);
+  }
+  bool keeps = call_.kind == Collective::kAllReduce || isRoot();
+  bool shares = call_.kind == Collective::kAllReduce || !isRoot();
+  void* dsts[2] = {shares ? outSlot(rank_, chunk) : recv + piece.begin + part.begin,
+                   keeps ? recv + piece.begin + part.begin : nullptr};
+  uint32_t mask = shares ? stream & 2u : stream & 1u;
+  foldInto(dsts, keeps && shares ? 2 : 1, part.size(), mask);
+}
+
+// Takes the chunk of every peer that has one for this rank.
+void MemoryLane::stageOut(int64_t chunk) {
+  auto* recv = static_cast<uint8_t*>(call_.recv);
+  uint32_t mask = streamMaskFor(shape_.total);
+  bool rootOnly = call_.kind == Collective::kReduce || call_.kind == Collective::kGather;
+  bool fromRoot = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter;
+  if (rootOnly ? !isRoot() : fromRoot && isRoot()) return;
+  for (int rank = 0; rank < ranks_; ++rank) {
+    if (rank == rank_ || (fromRoot && rank != call_.root)) continue;
+    ByteRange piece = fromRoot ? ByteRange{0, shape_.block} : pieceOf(rank);
+    ByteRange part = chunkOf(piece.size(), chunkBytes_, chunk);
+    if (part.size() == 0) continue;
+    const uint8_t* from =
+        schedule_.stages == 3 ? outSlot(rank, chunk) : inSlot(rank, chunk, rank_);
+    void* to = recv + piece.begin + part.begin;
+    copyTo(&to, 1, from, part.size(), mask);
+  }
+}
+
+}  // namespace flexlink
