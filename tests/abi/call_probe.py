@@ -2,7 +2,8 @@
 """Calls exported functions with wrong arguments, each in a process of its own, and says what came.
 
 A program, not a test: `python call_probe.py LIBRARY < calls.json`, where a call is
-{"name", "result", "arguments": ["null" | "junk" | "room" | "address" | number | "struct:N"]}.
+{"name", "result", "arguments": ["null" | "junk" | "room" | "address" | "comm" | number |
+"struct:N"]}; "comm" is a good communicator of one rank.
 It prints a list of {"ended": exit code or -signal, "code": number or null, "text": last error}.
 The library is loaded only after the fork: a child of a process that has used it must not call it.
 """
@@ -45,8 +46,19 @@ RESULTS: dict[str, Any] = {
 }
 
 
-def _argument(word: str | int, keep: list[Any]) -> Any:
+def _communicator(loaded: ctypes.CDLL) -> ctypes.c_void_p:
+    made, made_id = ctypes.c_void_p(), Bytes128()
+    if loaded.ncclGetUniqueId(ctypes.byref(made_id)) != 0:
+        raise RuntimeError(loaded.ncclGetLastError(None))
+    if loaded.ncclCommInitRank(ctypes.byref(made), 1, made_id, 0) != 0:
+        raise RuntimeError(loaded.ncclGetLastError(None))
+    return made
+
+
+def _argument(loaded: ctypes.CDLL, word: str | int, keep: list[Any]) -> Any:
     """The ctypes value of one word; what must stay alive is added to `keep`."""
+    if word == "comm":
+        return _communicator(loaded)
     if isinstance(word, int):
         return ctypes.c_int(word) if -(2**31) <= word < 2**31 else ctypes.c_size_t(word)
     if word == "null":
@@ -66,7 +78,7 @@ def _call(library: str, call: dict[str, Any]) -> dict[str, Any]:
     function = getattr(loaded, call["name"])
     function.restype = RESULTS[call["result"]]
     keep: list[Any] = []
-    answer = function(*(_argument(word, keep) for word in call["arguments"]))
+    answer = function(*(_argument(loaded, word, keep) for word in call["arguments"]))
     if isinstance(answer, Bytes12):
         answer = 0 if list(answer.words) == [0, 0, 0] else 1
     code = answer if isinstance(answer, int) else None

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import wrong_calls
-from abi_header import listed_names
+from abi_header import functions, listed_names
 from wrong_calls import Answer
 
-SUCCESS, INVALID_ARGUMENT, INVALID_USAGE = 0, 4, 5
+SUCCESS, SYSTEM_ERROR, INVALID_ARGUMENT, INVALID_USAGE = 0, 2, 4, 5
 
 # Functions for which zeros are a fair call, as they are for the vendor: nothing to free, nothing
 # to do, or no result code.
@@ -63,5 +63,40 @@ def test_wrong_call_returns_an_error_with_a_reason_and_does_not_crash(
     assert answer.text != "", "an error must say what was wrong"
     if name in TEAMS:
         assert answer.code in (0, -1)
+    elif name == "ncclMemAlloc" and kind != "null":
+        assert answer.code == SYSTEM_ERROR  # more memory than there is
     else:
         assert answer.code in (INVALID_ARGUMENT, INVALID_USAGE), answer
+
+
+@pytest.fixture(scope="module")
+def beside(library: Path) -> dict[str, Answer]:
+    """Name → what came back for a good communicator beside handles that are none."""
+    return wrong_calls.ask(library, "beside")
+
+
+TAKES_COMM_AND_HANDLE = [
+    name
+    for name in listed_names()
+    if {"ncclComm_t", "const ncclComm_t"} & set(functions()[name].parameters)
+    and {"ncclWindow_t", "cudaStream_t"} & set(functions()[name].parameters)
+]
+
+
+@pytest.mark.parametrize("name", TAKES_COMM_AND_HANDLE)
+def test_stream_or_window_that_is_none_is_an_invalid_argument(
+    beside: dict[str, Answer], name: str
+) -> None:
+    answer = beside[name]
+    assert answer.ended == 0, f"ended by signal {-answer.ended}"
+    assert answer.code == INVALID_ARGUMENT
+    assert answer.text != ""
+
+
+@pytest.mark.parametrize("name", [n for n in listed_names() if n not in TAKES_COMM_AND_HANDLE])
+def test_good_communicator_beside_empty_structs_never_crashes(
+    beside: dict[str, Answer], name: str
+) -> None:
+    answer = beside[name]
+    assert answer.ended == 0, f"ended by signal {-answer.ended}"
+    assert answer.code in (None, 0, -1) or answer.text != ""

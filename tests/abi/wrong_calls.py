@@ -29,6 +29,8 @@ class Answer:
 
 def _word(kind: str, parameter: str) -> str | int:
     plain = parameter.removeprefix("const ")
+    if kind == "beside":
+        return _word_beside_a_good_communicator(plain)
     if plain in STRUCT_WORDS:
         return STRUCT_WORDS[plain]
     if plain in HANDLES:
@@ -38,6 +40,18 @@ def _word(kind: str, parameter: str) -> str | int:
     if kind == "null":
         return 0
     return HUGE if plain == "size_t" else -7
+
+
+def _word_beside_a_good_communicator(plain: str) -> str | int:
+    if plain in STRUCT_WORDS:
+        return STRUCT_WORDS[plain]
+    if plain == "ncclComm_t":
+        return "comm"
+    if plain in HANDLES:
+        return "address"
+    if "*" in plain:
+        return "room"
+    return {"size_t": 8, "ncclDataType_t": 7}.get(plain, 0)
 
 
 def _call(function: Function, kind: str) -> dict[str, Any]:
@@ -50,6 +64,7 @@ def ask(library: Path, kind: str) -> dict[str, Answer]:
 
     kind "null": zeros and NULL throughout. "junk": handles point to memory that holds no object,
     outputs to writable memory, numbers are absurd. "address": handles are not even mapped.
+    "beside": a good communicator and fair numbers, but every other handle is not mapped.
     """
     calls = [_call(functions()[name], kind) for name in listed_names()]
     probe = Path(__file__).with_name("call_probe.py")
