@@ -28,8 +28,10 @@ def tool(name: str) -> str:
     beside_python = Path(sys.executable).parent / name
     found = str(beside_python) if beside_python.exists() else shutil.which(name)
     if found is None:
-        sys.exit(f"flexlink: building needs {name}, and it is neither beside {sys.executable} nor "
-                 f"on PATH. 'pip install {name}' brings it.")
+        sys.exit(
+            f"flexlink: building needs {name}, and it is neither beside {sys.executable} nor "
+            f"on PATH. 'pip install {name}' brings it."
+        )
     return found
 
 
@@ -37,14 +39,22 @@ def build_native() -> list[Path]:
     """Configures and builds native/ and returns the files that belong into the package."""
     cmake, ninja = tool("cmake"), tool("ninja")
     configure = [
-        cmake, "-S", str(ROOT / "native"), "-B", str(NATIVE_BUILD), "-G", "Ninja",
-        f"-DCMAKE_MAKE_PROGRAM={ninja}", "-DCMAKE_BUILD_TYPE=Release", "-DFLEXLINK_TESTS=OFF",
+        cmake,
+        "-S",
+        str(ROOT / "native"),
+        "-B",
+        str(NATIVE_BUILD),
+        "-G",
+        "Ninja",
+        f"-DCMAKE_MAKE_PROGRAM={ninja}",
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DFLEXLINK_TESTS=OFF",
     ]
     jobs = os.environ.get("FLEXLINK_BUILD_JOBS") or str(len(os.sched_getaffinity(0)))
     subprocess.run(configure, check=True)
     subprocess.run([ninja, "-C", str(NATIVE_BUILD), "-j", jobs], check=True)
     products = [NATIVE_BUILD / name for name, _ in PRODUCTS]
-    for product, (name, required) in zip(products, PRODUCTS):
+    for product, (name, required) in zip(products, PRODUCTS, strict=True):
         if required and not product.exists():
             sys.exit(f"flexlink: CMake finished without making {name} in {NATIVE_BUILD}")
     return [product for product in products if product.exists()]
@@ -74,6 +84,9 @@ class BuildNative(build_ext):
 setup(
     cffi_modules=["bindings/build_cffi.py:builder"],
     cmdclass={"build_py": BuildPackage, "build_ext": BuildNative},
-    options={"build": {"build_base": "build/python"}, "bdist_wheel": {"py_limited_api": "cp310"},
-             "egg_info": {"egg_base": "build/python"}},
+    options={
+        "build": {"build_base": "build/python"},
+        "bdist_wheel": {"py_limited_api": "cp310"},
+        "egg_info": {"egg_base": "build/python"},
+    },
 )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds flexlink._cffi (cffi API mode): setup.py names `builder`; nothing imports this at run time.
+"""Builds flexlink._cffi (cffi API mode): setup.py names `builder`; not for run time.
 
 Each call goes through a table of pointers that bridgeOpen fills, so the module has no link-time
-dependency on any libnccl.so.2. The macros below put the table between cffi's wrappers and the names.
+dependency on any libnccl.so.2. Macros put the table between cffi's wrappers and names.
 """
 
 from __future__ import annotations
@@ -51,8 +51,12 @@ def make_builder() -> FFI:
         module_source(function_names(declarations)),
         include_dirs=[str(INCLUDE)],
         depends=[str(HERE / "bridge.c"), *map(str, sorted(INCLUDE.glob("flexlink/*.h")))],
-        extra_compile_args=["-std=gnu11", "-Werror=incompatible-pointer-types",
-                            "-Werror=int-conversion", "-fvisibility=hidden"],
+        extra_compile_args=[
+            "-std=gnu11",
+            "-Werror=incompatible-pointer-types",
+            "-Werror=int-conversion",
+            "-fvisibility=hidden",
+        ],
         libraries=["dl"],
         py_limited_api=True,
     )

@@ -6,6 +6,7 @@ The library is opened on first use, not at import, so that `import flexlink` sta
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ T = TypeVar("T")
 SUCCESS = 0
 IN_PROGRESS = 7
 
-# Between two slices Python looks for Ctrl-C: late enough to cost nothing, early enough for a person.
+# Python looks for Ctrl-C between two slices: rarely enough to be free, soon enough for a person.
 SLICE_MICROS = 50_000
 
 _lock = threading.Lock()
@@ -35,7 +36,7 @@ def package_file(name: str) -> Path:
     if not path.exists():
         raise FlexlinkError(
             f"{path} does not exist: this flexlink package was not built. "
-            "Run scripts/run in the checkout, or 'pip install .', and use that environment's Python."
+            "Run scripts/run in the checkout, or 'pip install .', and use that Python."
         )
     return path
 
@@ -61,8 +62,7 @@ def _load() -> tuple[Any, Any]:
     path = library_path()
     with _lock:
         if _loaded is None:
-            from flexlink import _cffi
-
+            _cffi = importlib.import_module("flexlink._cffi")
             problem = _cffi.lib.bridgeOpen(str(path).encode())
             if problem != _cffi.ffi.NULL:
                 raise FlexlinkError(f"cannot open {path}: {_cffi.ffi.string(problem).decode()}")

@@ -6,7 +6,6 @@ Pure reading: no copy, no conversion, no communication. Host memory only.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import operator
 import struct
@@ -14,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from flexlink import dlpack
 from flexlink._native import check, native
 from flexlink.errors import InvalidArgument
 
@@ -30,27 +30,21 @@ class View(NamedTuple):
     """A caller's memory. `owner` must live as long as `pointer` is used."""
 
     pointer: Any
-    count: int
+    elements: int
     type: DataType
     shape: tuple[int, ...]
     owner: object
 
 
-_SIZES = {
-    "int8": 1, "uint8": 1, "int32": 4, "uint32": 4, "int64": 8, "uint64": 8, "float16": 2,
-    "float32": 4, "float64": 8, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
-}  # fmt: skip - in the order of ncclDataType_t
-TYPES = {name: DataType(name, code, size) for code, (name, size) in enumerate(_SIZES.items())}
+# In the order of ncclDataType_t.
+_NAMES = ["int8", "uint8", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+_SIZES = (1, 1, 4, 4, 8, 8, 2, 4, 8, 2, 1, 1)
+TYPES = {
+    name: DataType(name, code, size)
+    for code, (name, size) in enumerate(zip(_NAMES, _SIZES, strict=True))
+}
 UINT8 = TYPES["uint8"]
-_SCALAR_FORMATS = {
-    "int8": "b", "uint8": "B", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q",
-    "float16": "e", "float32": "f", "float64": "d",
-}  # fmt: skip - of the struct module
-
-_HOST_DEVICES = (1, 3)  # DLPack: kDLCPU, and kDLCUDAHost, which is pinned host memory
-_DLPACK_KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
-_DLPACK_FLOAT8 = {10: "float8_e4m3fn", 12: "float8_e5m2"}
-_DLPACK_READ_ONLY = 1
+_SCALAR_FORMATS = dict(zip(_NAMES, "bBiIqQefd", strict=False))  # of the struct module
 
 _numpy_types: dict[Any, DataType] = {}
 
@@ -85,13 +79,13 @@ def wire(x: View, reduces: bool) -> tuple[int, int]:
         InvalidArgument: `reduces`, and NCCL has no arithmetic for the type.
     """
     if x.type.code is not None:
-        return x.type.code, x.count
+        return x.type.code, x.elements
     if reduces:
         raise InvalidArgument(
             f"elements of type {x.type.name} cannot be reduced; these can: {', '.join(TYPES)}"
         )
     assert UINT8.code is not None
-    return UINT8.code, x.count * x.type.size
+    return UINT8.code, x.elements * x.type.size
 
 
 def scalar_bytes(value: float, kind: DataType) -> bytes:
@@ -146,7 +140,9 @@ def empty(shape: int | Sequence[int], dtype: Any = "float32") -> Any:
     out = ffi.new("void**")
     check(lib.ncclMemAlloc(out, max(size, 1)))
     owned = ffi.gc(out[0], lib.ncclMemFree)
-    return numpy.frombuffer(ffi.buffer(owned, max(size, 1)), "uint8", size).view(kind).reshape(shape)
+    return (
+        numpy.frombuffer(ffi.buffer(owned, max(size, 1)), "uint8", size).view(kind).reshape(shape)
+    )
 
 
 def _refuse_layout(role: str, what: str, remedy: str) -> InvalidArgument:
@@ -202,7 +198,7 @@ def _view_buffer(x: Any, role: str, writable: bool) -> View:
         raise _read_only(role)
     kind = _format_type(memory.format, memory.itemsize)
     pointer = ffi.from_buffer(memory)
-    return View(pointer, memory.nbytes // kind.size, kind, tuple(memory.shape), memory)
+    return View(pointer, memory.nbytes // kind.size, kind, tuple(memory.shape or ()), memory)
 
 
 def _format_type(format_: str, size: int) -> DataType:
@@ -214,111 +210,13 @@ def _format_type(format_: str, size: int) -> DataType:
     return DataType("bool" if letter == "?" else f"format {format_!r}", None, size)
 
 
-class _Device(ctypes.Structure):
-    _fields_ = (("type", ctypes.c_int32), ("id", ctypes.c_int32))
-
-
-class _Type(ctypes.Structure):
-    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
-
-
-class _Tensor(ctypes.Structure):
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device", _Device),
-        ("ndim", ctypes.c_int32),
-        ("dtype", _Type),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-class _Versioned(ctypes.Structure):
-    _fields_ = (
-        ("major", ctypes.c_uint32),
-        ("minor", ctypes.c_uint32),
-        ("context", ctypes.c_void_p),
-        ("deleter", ctypes.c_void_p),
-        ("flags", ctypes.c_uint64),
-        ("tensor", _Tensor),
-    )
-
-
-def _capsule_pointer(capsule: Any, name: bytes) -> int | None:
-    api = ctypes.pythonapi
-    api.PyCapsule_IsValid.argtypes = (ctypes.py_object, ctypes.c_char_p)
-    if not api.PyCapsule_IsValid(capsule, name):
-        return None
-    api.PyCapsule_GetPointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
-    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    address: int | None = api.PyCapsule_GetPointer(capsule, name)
-    return address
-
-
-def _open_capsule(capsule: Any, role: str) -> tuple[_Tensor, bool]:
-    """(tensor, read-only) of a DLPack capsule of either generation; the capsule stays the owner."""
-    address = _capsule_pointer(capsule, b"dltensor_versioned")
-    if address is not None:
-        managed = _Versioned.from_address(address)
-        if managed.major != 1:
-            raise InvalidArgument(
-                f"{role} speaks DLPack {managed.major}.{managed.minor}; versions 0 and 1 are known"
-            )
-        return managed.tensor, bool(managed.flags & _DLPACK_READ_ONLY)
-    address = _capsule_pointer(capsule, b"dltensor")
-    if address is None:
-        raise InvalidArgument(f"{role}.__dlpack__() did not return a DLPack capsule")
-    return _Tensor.from_address(address), False
-
-
-def _export_dlpack(x: Any, role: str) -> Any:
-    device = tuple(int(part) for part in x.__dlpack_device__())
-    if device[0] not in _HOST_DEVICES:
-        raise InvalidArgument(
-            f"{role} lives on DLPack device {device}; this version communicates host memory: "
-            "pass a copy on the CPU"
-        )
-    try:
-        try:
-            return x.__dlpack__(max_version=(1, 0))
-        except TypeError:  # an exporter from before DLPack 1.0
-            return x.__dlpack__()
-    except (BufferError, RuntimeError, ValueError) as error:
-        raise InvalidArgument(f"{role} cannot be shared through DLPack: {error}") from error
-
-
 def _view_dlpack(x: Any, role: str, writable: bool) -> View:
     ffi, _ = native()
-    capsule = _export_dlpack(x, role)
-    tensor, read_only = _open_capsule(capsule, role)
-    if writable and read_only:
+    found = dlpack.read(x, role)
+    if writable and found.read_only:
         raise _read_only(role)
-    shape = tuple(tensor.shape[: tensor.ndim])
-    if tensor.strides and not _contiguous(shape, tensor.strides[: tensor.ndim]):
+    if not found.contiguous:
         raise _not_contiguous(role)
-    kind = _dlpack_type(tensor.dtype, role)
-    pointer = ffi.cast("char*", (tensor.data or 0) + tensor.byte_offset)
-    return View(pointer, math.prod(shape), kind, shape, (x, capsule))
-
-
-def _contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether strides (in elements) are those of a C-ordered block; extents of 1 do not matter."""
-    expected = 1
-    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if extent > 1 and stride != expected:
-            return math.prod(shape) == 0
-        expected *= extent
-    return True
-
-
-def _dlpack_type(dtype: _Type, role: str) -> DataType:
-    bits = dtype.bits * dtype.lanes
-    if bits == 0 or bits % 8:
-        raise InvalidArgument(f"{role} has elements of {bits} bits; whole bytes can be sent")
-    if dtype.lanes != 1:
-        return DataType(f"a vector of {dtype.lanes}", None, bits // 8)
-    if dtype.code in _DLPACK_FLOAT8:
-        return data_type(_DLPACK_FLOAT8[dtype.code], 1)
-    kind = _DLPACK_KINDS.get(dtype.code, f"dlpack{dtype.code}_")
-    return data_type("bool" if kind == "bool" else f"{kind}{bits}", bits // 8)
+    pointer = ffi.cast("char*", found.address)
+    kind = data_type(found.type_name, found.type_size)
+    return View(pointer, math.prod(found.shape), kind, found.shape, found.owner)

@@ -61,7 +61,9 @@ def print_settings(argv: Sequence[str]) -> int:
     rows = [line.split("\t", 4) for line in settings_text().splitlines()]
     for row in rows:
         name, value, origin, unit, prose = (row + [""] * 5)[:5]
-        print(f"{name} = {value or '(empty)'}{' ' + unit if unit else ''}   [{origin}]\n    {prose}")
+        print(
+            f"{name} = {value or '(empty)'}{' ' + unit if unit else ''}   [{origin}]\n    {prose}"
+        )
     return 0
 
 

@@ -177,9 +177,7 @@ def group() -> Iterator[None]:
         queue.wait(buffers)
 
 
-def _leave_group() -> tuple[
-    list[tuple[Queue, object]], list[tuple[Handle, Queue, object]]
-]:
+def _leave_group() -> tuple[list[tuple[Queue, object]], list[tuple[Handle, Queue, object]]]:
     """One level up; the outermost level hands out what was collected and starts anew."""
     _group.depth -= 1
     if _group.depth:

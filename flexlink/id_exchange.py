@@ -84,7 +84,7 @@ def _hear(connection: socket.socket, job: Job, unique_id: bytes) -> int | None:
     connection.sendall(_MAGIC + nonce)
     hello = _read(connection, _HELLO.size)
     magic, echoed, rank, size, ordinal, theirs, proof = _HELLO.unpack(hello)
-    honest = hmac.compare_digest(proof, _proof(job, hello[: -_PROOF_BYTES]))
+    honest = hmac.compare_digest(proof, _proof(job, hello[:-_PROOF_BYTES]))
     if magic != _MAGIC or echoed != nonce or not honest:
         return None
     if size != job.size or not 0 < rank < job.size:

@@ -163,7 +163,7 @@ class Job:
 
     def _signal_all(self, number: signal.Signals) -> None:
         for rank in self._ranks:
-            rank.signal(number)
+            rank.send(number)
 
     def _failed(self, rank: Rank, status: int) -> None:
         """The first failure decides the exit status and, unless told otherwise, ends the others."""

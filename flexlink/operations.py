@@ -50,7 +50,7 @@ class Operations:
             op: "sum", "prod", "max", "min", "avg" or a PreMulSum.
         """
         send = view(x, "x", writable=out is None)
-        recv = send if out is None else self._matching(out, send, send.count, "all_reduce")
+        recv = send if out is None else self._matching(out, send, send.elements, "all_reduce")
         kind, count = wire(send, reduces=True)
         code = self._reduction(
             op,
@@ -78,7 +78,7 @@ class Operations:
         mine = self.rank == root
         send = view(x, "x", writable=mine and out is None)
         in_place = not mine or out is None
-        recv = send if in_place else self._matching(out, send, send.count, "reduce")
+        recv = send if in_place else self._matching(out, send, send.elements, "reduce")
         kind, count = wire(send, reduces=True)
         code = self._reduction(
             op,
@@ -117,7 +117,7 @@ class Operations:
         send = view(x, "x")
         if out is None:
             out = empty_like(x, _scaled(send.shape, self.size))
-        recv = self._matching(out, send, send.count * self.size, "all_gather")
+        recv = self._matching(out, send, send.elements * self.size, "all_gather")
         kind, count = wire(send, reduces=False)
         code = self._lib.ncclAllGather(
             send.pointer, recv.pointer, count, kind, self._open(), self._queue.stream
@@ -139,7 +139,7 @@ class Operations:
         if out is None:
             out = empty_like(x, _divided(send.shape, self.size))
         recv = self._matching(out, send, block, "reduce_scatter")
-        kind, count = wire(send._replace(count=block), reduces=True)
+        kind, count = wire(send._replace(elements=block), reduces=True)
         code = self._reduction(
             op,
             send,
@@ -160,8 +160,8 @@ class Operations:
         block = self._block(send, "all_to_all")
         if out is None:
             out = empty_like(x, send.shape)
-        recv = self._matching(out, send, send.count, "all_to_all")
-        kind, count = wire(send._replace(count=block), reduces=False)
+        recv = self._matching(out, send, send.elements, "all_to_all")
+        kind, count = wire(send._replace(elements=block), reduces=False)
         code = self._lib.ncclAlltoAll(
             send.pointer, recv.pointer, count, kind, self._open(), self._queue.stream
         )
@@ -179,7 +179,7 @@ class Operations:
         recv, result = send, None
         if self.rank == root:
             result = empty_like(x, _scaled(send.shape, self.size)) if out is None else out
-            recv = self._matching(result, send, send.count * self.size, "gather")
+            recv = self._matching(result, send, send.elements * self.size, "gather")
         kind, count = wire(send, reduces=False)
         code = self._lib.ncclGather(
             send.pointer, recv.pointer, count, kind, root, self._open(), self._queue.stream
@@ -200,14 +200,14 @@ class Operations:
             if out is None:
                 raise InvalidArgument("scatter: out= is needed on every rank but root")
             recv = send = view(out, "out", writable=True)
-            block = recv.count
+            block = recv.elements
         else:
             send = view(x, "x")
             block = self._block(send, "scatter")
             if out is None:
                 out = empty_like(x, _divided(send.shape, self.size))
             recv = self._matching(out, send, block, "scatter")
-        kind, count = wire(recv._replace(count=block), reduces=False)
+        kind, count = wire(recv._replace(elements=block), reduces=False)
         code = self._lib.ncclScatter(
             send.pointer, recv.pointer, count, kind, root, self._open(), self._queue.stream
         )
@@ -258,7 +258,9 @@ class Operations:
 
     def _check_rank(self, rank: int, role: str) -> None:
         if not 0 <= rank < self.size:
-            raise InvalidArgument(f"{role} {rank}: this communicator has ranks 0 to {self.size - 1}")
+            raise InvalidArgument(
+                f"{role} {rank}: this communicator has ranks 0 to {self.size - 1}"
+            )
 
     def _block(self, send: View, name: str) -> int:
         """Elements for each rank in x, whose first dimension must split evenly."""
@@ -267,13 +269,13 @@ class Operations:
                 f"{name}: x has shape {send.shape}; its first dimension must be a multiple of the "
                 f"{self.size} ranks"
             )
-        return send.count // self.size
+        return send.elements // self.size
 
     def _matching(self, out: Any, send: View, count: int, name: str) -> View:
         recv = view(out, "out", writable=True)
-        if recv.type != send.type or recv.count != count:
+        if recv.type != send.type or recv.elements != count:
             raise InvalidArgument(
-                f"{name}: out holds {recv.count} × {recv.type.name}; x of {send.count} × "
+                f"{name}: out holds {recv.elements} × {recv.type.name}; x of {send.elements} × "
                 f"{send.type.name} on {self.size} ranks needs {count} × {send.type.name}"
             )
         return recv

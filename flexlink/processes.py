@@ -170,7 +170,7 @@ class Rank:
         self._signal_group(signal.SIGKILL)  # what it left behind in its group
         return code if code >= 0 else 128 - code
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Sends `number` to the rank and all that it started, while it runs."""
         if self.running:
             self._signal_group(number)

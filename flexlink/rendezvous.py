@@ -64,7 +64,7 @@ def world(env: Mapping[str, str]) -> World:
             return found
     pairs = ", ".join(f"{rank} and {size}" for _, rank, size, _ in _LAUNCHERS)
     raise RendezvousError(
-        f"no launcher found: looked for {pairs}. Start the program with 'flexlink run -n N -- ...', "
+        f"no launcher found: looked for {pairs}. Start it with 'flexlink run -n N -- ...', "
         "torchrun, mpirun or srun, pass comm=MPI.COMM_WORLD, or use "
         "flexlink.Communicator.connect(unique_id, rank, size)"
     )
@@ -175,7 +175,7 @@ def _through_store(
 
     prefix = f"flexlink/{env.get('TORCHELASTIC_RESTART_COUNT', '0')}/{ordinal}"
     try:
-        store = TCPStore(
+        store: Any = TCPStore(
             env["MASTER_ADDR"],
             _number(env, "MASTER_PORT"),
             is_master=False,

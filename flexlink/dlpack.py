@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the memory behind `__dlpack__`, both generations of capsule, host memory only.
+
+The capsule is never consumed: it stays the owner and frees the exporter's struct when it goes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flexlink.errors import InvalidArgument
+
+_HOST_DEVICES = (1, 3)  # DLPack: kDLCPU, and kDLCUDAHost, which is pinned host memory
+_DLPACK_KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
+_DLPACK_FLOAT8 = {10: "float8_e4m3fn", 12: "float8_e5m2"}
+_DLPACK_READ_ONLY = 1
+
+
+class Exported(NamedTuple):
+    """What a capsule says; `owner` keeps the memory alive."""
+
+    address: int
+    shape: tuple[int, ...]
+    contiguous: bool
+    type_name: str
+    type_size: int
+    read_only: bool
+    owner: object
+
+
+def read(x: Any, role: str) -> Exported:
+    """Describes the memory of `x`, an object with `__dlpack__`; `role` names it in errors.
+
+    Raises:
+        InvalidArgument: not host memory, an unknown version, or elements of odd bits.
+    """
+    capsule = _export(x, role)
+    tensor, read_only = _open_capsule(capsule, role)
+    shape = tuple(tensor.shape[: tensor.ndim])
+    contiguous = not tensor.strides or _contiguous(shape, tensor.strides[: tensor.ndim])
+    name, size = _element(tensor.dtype, role)
+    address = (tensor.data or 0) + tensor.byte_offset
+    return Exported(address, shape, contiguous, name, size, read_only, (x, capsule))
+
+
+class _Device(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_int32), ("id", ctypes.c_int32))
+
+
+class _Type(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device", _Device),
+        ("ndim", ctypes.c_int32),
+        ("dtype", _Type),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _Versioned(ctypes.Structure):
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    )
+
+
+def _capsule_pointer(capsule: Any, name: bytes) -> int | None:
+    api = ctypes.pythonapi
+    api.PyCapsule_IsValid.argtypes = (ctypes.py_object, ctypes.c_char_p)
+    if not api.PyCapsule_IsValid(capsule, name):
+        return None
+    api.PyCapsule_GetPointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
+    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    address: int | None = api.PyCapsule_GetPointer(capsule, name)
+    return address
+
+
+def _open_capsule(capsule: Any, role: str) -> tuple[_Tensor, bool]:
+    """(tensor, read-only) of a DLPack capsule of either generation; the capsule stays the owner."""
+    address = _capsule_pointer(capsule, b"dltensor_versioned")
+    if address is not None:
+        managed = _Versioned.from_address(address)
+        if managed.major != 1:
+            raise InvalidArgument(
+                f"{role} speaks DLPack {managed.major}.{managed.minor}; versions 0 and 1 are known"
+            )
+        return managed.tensor, bool(managed.flags & _DLPACK_READ_ONLY)
+    address = _capsule_pointer(capsule, b"dltensor")
+    if address is None:
+        raise InvalidArgument(f"{role}.__dlpack__() did not return a DLPack capsule")
+    return _Tensor.from_address(address), False
+
+
+def _export(x: Any, role: str) -> Any:
+    device = tuple(int(part) for part in x.__dlpack_device__())
+    if device[0] not in _HOST_DEVICES:
+        raise InvalidArgument(
+            f"{role} lives on DLPack device {device}; this version communicates host memory: "
+            "pass a copy on the CPU"
+        )
+    try:
+        try:
+            return x.__dlpack__(max_version=(1, 0))
+        except TypeError:  # an exporter from before DLPack 1.0
+            return x.__dlpack__()
+    except (BufferError, RuntimeError, ValueError) as error:
+        raise InvalidArgument(f"{role} cannot be shared through DLPack: {error}") from error
+
+
+def _contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether strides (in elements) are those of a C-ordered block; extents of 1 do not matter."""
+    expected = 1
+    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if extent > 1 and stride != expected:
+            return math.prod(shape) == 0
+        expected *= extent
+    return True
+
+
+def _element(dtype: _Type, role: str) -> tuple[str, int]:
+    """(name, bytes) of one element."""
+    bits = dtype.bits * dtype.lanes
+    if bits == 0 or bits % 8:
+        raise InvalidArgument(f"{role} has elements of {bits} bits; whole bytes can be sent")
+    if dtype.lanes != 1:
+        return f"a vector of {dtype.lanes}", bits // 8
+    if dtype.code in _DLPACK_FLOAT8:
+        return _DLPACK_FLOAT8[dtype.code], 1
+    kind = _DLPACK_KINDS.get(dtype.code, f"dlpack{dtype.code}_")
+    return "bool" if kind == "bool" else f"{kind}{bits}", bits // 8
