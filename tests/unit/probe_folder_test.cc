@@ -334,8 +334,8 @@ int operationsWhenOff(const char* name, const char* value) {
   for (uint64_t n = 0; n < 1000; ++n) {
     comm->entered(n);
     comm->begin(n, {0, 7, 0, -1, 1, 4}, 255);
-    comm->waiting(1, comm->ticks(), 255);
-    comm->waited(1, 5, 255);
+    comm->waitsFor(1, 255);
+    comm->waitsNoMore(255);
     comm->end(n, 0, 255);
   }
   writer->closeComm(comm);
