@@ -11,9 +11,12 @@
 namespace flexlink::perf {
 namespace {
 std::atomic<int> gRank{-1};  // set before threads start; read by whichever thread fails
+std::atomic<void (*)()> gHook{nullptr};  // taken by the first thread that fails
 }
 
 void setFailRank(int rank) { gRank.store(rank, std::memory_order_relaxed); }
+
+void setFailHook(void (*hook)()) { gHook.store(hook, std::memory_order_relaxed); }
 
 void fail(const char* format, ...) {
   char text[2048];
@@ -29,6 +32,7 @@ void fail(const char* format, ...) {
     std::fprintf(stderr, "flexlink_perf: %s\n", text);
   }
   std::fflush(stderr);
+  if (void (*hook)() = gHook.exchange(nullptr)) hook();
   _exit(1);  // no destructors: other threads may sit inside the library
 }
 

@@ -8,6 +8,9 @@ namespace flexlink::perf {
 // Names the rank in later messages; negative: none.
 void setFailRank(int rank);
 
+// Called by fail() before the process ends: to end others. Null: nothing.
+void setFailHook(void (*hook)());
+
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
 }  // namespace flexlink::perf

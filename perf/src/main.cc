@@ -2,13 +2,20 @@
 // The program: reads the command line and decides who runs where.
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "options.h"
 #include "process.h"
+#include "versus.h"
 
 int main(int argc, char** argv) {
   using namespace flexlink::perf;
+  if (argc == 4 && std::string_view(argv[1]) == "worker") {
+    Options options;
+    options.library = argv[3];
+    return runNcclWorker(options);
+  }
   const Parsed parsed = parseOptions(argc, argv);
   if (!parsed.options) {
     if (parsed.error.empty()) {
@@ -20,6 +27,7 @@ int main(int argc, char** argv) {
   }
   const Options& options = *parsed.options;
   const std::vector<std::string> arguments(argv, argv + argc);
+  if (!options.vs.empty()) return runVersus(options);
   if (options.processes > 0) return launchProcesses(options, arguments);
   return runProcess(options, placeFromEnvironment().value_or(Place{}), nullptr, arguments);
 }

@@ -2,11 +2,38 @@
 // nccl_backend.h: Calls become NCCL calls, one switch for all collectives.
 #include "nccl_backend.h"
 
-#include <cstdint>
+#include <unistd.h>
 
+#include <cstdint>
+#include <cstring>
+
+#include "fail.h"
 #include "values.h"
 
 namespace flexlink::perf {
+
+ncclUniqueId makeUniqueId(const NcclLibrary& library) {
+  ncclUniqueId id{};
+  const ncclResult_t result = library.ncclGetUniqueId(&id);
+  if (result != ncclSuccess) fail("ncclGetUniqueId failed: %s", library.explain(result).c_str());
+  return id;
+}
+
+ncclUniqueId idOverPage(const NcclLibrary& library, int rank, SharedPage* page) {
+  ncclUniqueId id{};
+  if (rank == 0) {
+    id = makeUniqueId(library);
+    std::memcpy(page->uniqueId, &id, sizeof id);
+    page->idReady.store(1, std::memory_order_release);
+    return id;
+  }
+  while (!page->idReady.load(std::memory_order_acquire)) {
+    if (page->failed.load(std::memory_order_relaxed)) fail("rank 0 has ended; giving up");
+    usleep(100);
+  }
+  std::memcpy(&id, page->uniqueId, sizeof id);
+  return id;
+}
 
 std::unique_ptr<NcclBackend> NcclBackend::create(const NcclSetup& setup, std::string* error) {
   std::unique_ptr<NcclBackend> backend(new NcclBackend(setup));

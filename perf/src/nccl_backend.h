@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend.h"
+#include "control.h"
 #include "nccl_library.h"
 
 namespace flexlink::perf {
@@ -21,6 +22,12 @@ struct NcclSetup {
   bool async = false;
   int ctaPolicy = -1;  // negative: not set
 };
+
+// Ends the process with the library's text if it cannot.
+ncclUniqueId makeUniqueId(const NcclLibrary& library);
+
+// Rank 0 makes a unique id and leaves it in the page; the others take it from there.
+ncclUniqueId idOverPage(const NcclLibrary& library, int rank, SharedPage* page);
 
 class NcclBackend final : public Backend {
  public:

@@ -3,7 +3,6 @@
 #include "process.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -54,13 +53,6 @@ std::string defaultIdFile(const Place& place) {
   return folder + "/" + name + ".id";
 }
 
-ncclUniqueId makeId(const NcclLibrary& library) {
-  ncclUniqueId id{};
-  const ncclResult_t result = library.ncclGetUniqueId(&id);
-  if (result != ncclSuccess) fail("ncclGetUniqueId failed: %s", library.explain(result).c_str());
-  return id;
-}
-
 void writeIdFile(const std::string& path, const ncclUniqueId& id) {
   const std::string temporary = path + ".new";
   unlink(temporary.c_str());
@@ -89,32 +81,16 @@ ncclUniqueId readIdFile(const std::string& path) {
       path.c_str(), kIdSeconds);
 }
 
-ncclUniqueId idFromPage(const NcclLibrary& library, const Place& place, SharedPage* page) {
-  ncclUniqueId id{};
-  if (place.process == 0) {
-    id = makeId(library);
-    std::memcpy(page->uniqueId, &id, sizeof id);
-    page->idReady.store(1, std::memory_order_release);
-    return id;
-  }
-  while (!page->idReady.load(std::memory_order_acquire)) {
-    if (page->failed.load(std::memory_order_relaxed)) fail("rank 0 has ended; giving up");
-    sched_yield();
-  }
-  std::memcpy(&id, page->uniqueId, sizeof id);
-  return id;
-}
-
 // The id, and the file to remove when all have joined.
 ncclUniqueId exchangeId(const NcclLibrary& library, const Options& options, const Place& place,
                         SharedPage* page, std::string* file) {
-  if (page) return idFromPage(library, place, page);
+  if (page) return idOverPage(library, place.process, page);
   const char* fixed = std::getenv("NCCL_COMM_ID");
-  if (place.processes == 1 || (fixed && *fixed)) return makeId(library);
+  if (place.processes == 1 || (fixed && *fixed)) return makeUniqueId(library);
   const std::string path = options.idFile.empty() ? defaultIdFile(place) : options.idFile;
   if (place.process != 0) return readIdFile(path);
   unlink(path.c_str());
-  const ncclUniqueId id = makeId(library);
+  const ncclUniqueId id = makeUniqueId(library);
   writeIdFile(path, id);
   *file = path;
   return id;

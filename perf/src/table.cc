@@ -165,7 +165,8 @@ void Table::rows(const Case& what) {
 
 Half Table::half(const Case& what) {
   alarm(static_cast<unsigned>(options_.timeout));
-  workload_.prepare(what);
+  const std::string refusal = workload_.prepare(what);
+  if (!refusal.empty()) fail("%s", refusal.c_str());
   workload_.run(std::max(1, options_.warmup));
   const LoopTime loop =
       workload_.time({options_.iterations, options_.aggregated,

@@ -59,7 +59,7 @@ char* Workload::allocate(size_t bytes) {
   return static_cast<char*>(memory);
 }
 
-void Workload::prepare(const Case& what) {
+std::string Workload::prepare(const Case& what) {
   case_ = what;
   shape_ = shapeOf(what.collective, what.bytes, what.type, backend_->ranks());
   const size_t size = typeSize(what.type);
@@ -77,8 +77,7 @@ void Workload::prepare(const Case& what) {
     call.send = what.inPlace ? shared + rank * shape_.sendInPlace * size : buffers_[i].send + skip;
     call.recv = what.inPlace ? shared + rank * shape_.recvInPlace * size : shared;
   }
-  const std::string refusal = backend_->refusal(calls_[0]);
-  if (!refusal.empty()) fail("%s", refusal.c_str());
+  return backend_->refusal(calls_[0]);
 }
 
 void Workload::issue() {

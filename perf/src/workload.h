@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "backend.h"
@@ -48,8 +49,10 @@ class Workload {
   // Both outlive the workload. Ends the process if buffers cannot be had.
   Workload(Backend* backend, Control* control, const BufferSetup& setup);
 
+  // Empty, or why the library cannot run this case.
+  std::string prepare(const Case& what);
+
   // Everything below ends the process with a text when the library refuses a call.
-  void prepare(const Case& what);
   Shape shape() const { return shape_; }
   void run(int times);  // warm-up
   LoopTime time(const TimedLoop& loop);
