@@ -58,6 +58,7 @@ Elements runFold(const KernelTable& table, ReduceOp op, const std::vector<const 
   const DataType type = sources[0]->type;
   Elements out(type, sources[0]->count());
   std::vector<const void*> srcs;
+  srcs.reserve(sources.size());
   for (const Elements* e : sources) srcs.push_back(e->bytes.data());
   const std::vector<uint64_t> scalars(srcs.size(), scalar);
   void* dst = out.bytes.data();
