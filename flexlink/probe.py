@@ -177,7 +177,7 @@ class ProbeReader:
         got = []
         for number in range(first, written):
             at = number % layout.RECORDS * RECORD.size
-            version = (2 * number + 2).to_bytes(8, "little")
+            version = (2 * number + 2 & (1 << 64) - 1).to_bytes(8, "little")
             if all(copy[at : at + 8] == version for copy in (before, ring, again)):
                 got.append(_record(number, RECORD.unpack(ring, at), clock))
         missed = max(written - after, 0) - len(got)
@@ -210,7 +210,8 @@ class ProbeReader:
         return structure.unpack(middle), False
 
     def _header(self) -> Fields:
-        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+        file = os.fstat(self._file)
+        if not stat.S_ISREG(file.st_mode):
             raise ProbeError(f"{self.path}: not a file")
         header = self._unpack(HEADER, 0)
         if header["magic"] != layout.MAGIC:
@@ -225,6 +226,10 @@ class ProbeReader:
             found = header[field]
             if found != expected:
                 raise ProbeError(f"{self.path}: damaged: {field} is {found}, not {expected}")
+        if file.st_size < layout.FILE_BYTES:
+            raise ProbeError(
+                f"{self.path}: cut off: {file.st_size} of {layout.FILE_BYTES} bytes are there"
+            )
         return header
 
     def _clock(self, header: Fields) -> Clock:
