@@ -105,7 +105,10 @@ def _open_capsule(capsule: Any, role: str) -> tuple[_Tensor, bool]:
 
 
 def _export(x: Any, role: str) -> Any:
-    device = tuple(int(part) for part in x.__dlpack_device__())
+    try:
+        device = tuple(int(part) for part in x.__dlpack_device__())
+    except ValueError as error:
+        raise InvalidArgument(f"{role} lies where DLPack cannot name it: {error}") from error
     if device[0] not in _HOST_DEVICES:
         raise InvalidArgument(
             f"{role} lives on DLPack device {device}; this version communicates host memory: "

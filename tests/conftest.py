@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(__file__).resolve().parent / "python" / "programs"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -78,9 +78,7 @@ def interrupted(comm: flexlink.Communicator) -> None:
 
 def many(comm: flexlink.Communicator) -> None:
     """A thousand asynchronous operations whose arrays nobody else holds."""
-    handles = [
-        comm.all_reduce(numpy.full(64, step, "int64"), async_=True) for step in range(1000)
-    ]
+    handles = [comm.all_reduce(numpy.full(64, step, "int64"), async_=True) for step in range(1000)]
     for step, handle in enumerate(handles):
         assert (handle.wait(30) == 2 * step).all()
 

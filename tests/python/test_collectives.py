@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Communicator on real ranks. What each rank does and checks is in programs/."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from support import PROGRAMS, Run
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_every_operation_gives_exact_values(run_program: Run, ranks: int) -> None:
+    run_program(ranks, "collectives.py")
+
+
+def test_handles_limits_gil_and_ctrl_c_while_a_peer_is_late(run_program: Run) -> None:
+    run_program(2, "waiting.py")
+
+
+@pytest.mark.parametrize("kind", ["numpy", "bfloat16", "bytes", "torch", "shared"])
+def test_every_kind_of_buffer_carries_its_elements(run_program: Run, kind: str) -> None:
+    run_program(2, "kinds.py", kind)
+
+
+@pytest.mark.parametrize("case", ["bad_arguments", "mismatch", "abort_from_thread"])
+def test_a_wrong_call_is_an_error_that_says_what_to_do(run_program: Run, case: str) -> None:
+    run_program(2, "faults.py", case, options=("--keep-going",))
+
+
+def test_survivors_of_a_killed_rank_get_an_error_and_go_on_without_it(flexlink_run: Run) -> None:
+    program = str(PROGRAMS / "faults.py")
+    done = flexlink_run(3, sys.executable, program, "dead_peer", options=("--keep-going",))
+    assert done.returncode == 137, done.stderr
+    assert done.stderr.count("was ended by SIGKILL") == 1
+    assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_python_error_in_one_rank_ends_the_others_calls(flexlink_run: Run) -> None:
+    script = (
+        "import flexlink\n"
+        "with flexlink.init() as comm:\n"
+        "    if comm.rank == 0: raise KeyError('first')\n"
+        "    comm.barrier()\n"
+    )
+    done = flexlink_run(2, sys.executable, "-c", script, options=("--keep-going",), timeout=30)
+    assert done.returncode == 1
+    assert "KeyError: 'first'" in done.stderr
+    assert "[1] flexlink.errors.RemoteError" in done.stderr, done.stderr
