@@ -59,7 +59,7 @@ def abort_from_thread(comm: flexlink.Communicator) -> None:
 
 
 def bad_arguments(comm: flexlink.Communicator) -> None:
-    """Each is refused with a text that says what is wrong, and nothing was sent: a barrier works."""
+    """Each is refused with a text that says what is wrong, nothing was sent."""
     good = numpy.ones((4, 4), "float32")
     frozen = good.copy()
     frozen.flags.writeable = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Handles, time limits, the GIL and Ctrl-C while this rank waits for one that comes late. 2 ranks."""
+"""Handles, time limits, the GIL and Ctrl-C while a rank waits for one that comes late. 2 ranks."""
 
 import _thread
 import threading
