@@ -11,6 +11,7 @@
 #include <cstring>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "flexlink/flexlink.h"
@@ -112,16 +113,27 @@ TEST(Door, StrangersDuringInitAndLaterDoNoHarm) {
 // An id whose bytes were changed on the way: an error in bounded time, never a wrong meeting.
 RANK_BODY(DamagedId) {
   const ncclUniqueId good = ctx.id(0);
-  for (int byte = 40; byte < 128; ++byte) {
-    ncclUniqueId bad = good;
-    bad.internal[byte] = static_cast<char>(bad.internal[byte] ^ 0x41);
-    if (memcmp(&bad, &good, sizeof(bad)) == 0) continue;
-    ncclComm_t comm = nullptr;
-    ctx.at("the id with byte %d changed", byte);
+  struct Attempt {
+    ncclUniqueId id;
     ncclResult_t result = ncclSuccess;
-    const double seconds = timed([&] { result = ncclCommInitRank(&comm, 2, bad, 1); });
-    RANK_TRUE_MSG(result != ncclSuccess && comm == nullptr, "byte " << byte);
-    RANK_TRUE_MSG(seconds < 3 * slowdown(), "byte " << byte << ": " << seconds << " s");
+    ncclComm_t comm = nullptr;
+    double seconds = 0;
+  };
+  std::vector<Attempt> attempts;
+  for (int byte = 40; byte < 128; byte += 3) {
+    attempts.push_back({good});
+    attempts.back().id.internal[byte] = static_cast<char>(good.internal[byte] ^ 0x41);
+  }
+  std::vector<std::thread> threads;
+  for (Attempt& a : attempts) {
+    threads.emplace_back(
+        [&a] { a.seconds = timed([&a] { a.result = ncclCommInitRank(&a.comm, 2, a.id, 1); }); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < attempts.size(); ++i) {
+    const Attempt& a = attempts[i];
+    RANK_TRUE_MSG(a.result != ncclSuccess && a.comm == nullptr, "byte " << 40 + 3 * i);
+    RANK_TRUE_MSG(a.seconds < 3 * slowdown(), "byte " << 40 + 3 * i << ": " << a.seconds << " s");
   }
 }
 
@@ -129,7 +141,6 @@ TEST(Door, DamagedUniqueIdIsAnErrorInBoundedTime) {
   RunOptions o;
   o.size = 1;
   o.env = {"FLEXLINK_INIT_TIMEOUT=1"};
-  o.deadlineSeconds = 110;
   expectRanksPass("DamagedId", o);
 }
 

@@ -39,7 +39,7 @@ RANK_BODY(MeetAtCommId) {
 
 RANK_BODY(NoInterface) {
   ncclUniqueId id;
-  RANK_IS(ncclGetUniqueId(&id), ncclSystemError);
+  RANK_IS(ncclGetUniqueId(&id), ncclInvalidUsage);
   RANK_MENTIONS(lastError(nullptr), "nosuchinterface", "NCCL_SOCKET_IFNAME");
 }
 

@@ -280,6 +280,7 @@ RANK_BODY(RevokeEndsBlockedWork) {
     usleep(100'000);
     RANK_IS(flexlinkStreamQuery(stream), ncclInProgress);
   }
+  ctx.barrier();
   RANK_OK(ncclCommRevoke(comm, NCCL_REVOKE_DEFAULT));
   if (ctx.rank == 0) {
     ncclResult_t result = ncclSuccess;

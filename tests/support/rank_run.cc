@@ -166,7 +166,12 @@ bool RankRun::alive(int rank) {
 
 void RankRun::reapEnded() {
   for (Child& child : children_) {
-    if (!child.ended && waitpid(child.pid, &child.status, WNOHANG) == child.pid) child.ended = true;
+    if (child.ended || waitpid(child.pid, &child.status, WNOHANG) != child.pid) continue;
+    child.ended = true;
+    const bool expected = std::any_of(child.ranks.begin(), child.ranks.end(),
+                                      [&](int rank) { return contains(options_.mayDie, rank); });
+    // The others must not wait for a rank that crashed.
+    if (WIFSIGNALED(child.status) && !expected) board_->failed.fetch_add(1);
   }
 }
 
