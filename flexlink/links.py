@@ -23,6 +23,9 @@ Key = tuple[str, int, int]  # file, slot, generation: one rank of one communicat
 # Ranks are read one after the other: below this, that one is behind may only be the reading.
 _LONG_WAIT_NS = 100_000_000
 
+_ROOTED = ("Broadcast", "Reduce", "Gather", "Scatter")
+_FOLDING = ("AllReduce", "Reduce", "ReduceScatter")
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -128,10 +131,10 @@ def _operation(lane: Lane) -> str:
     assert now is not None
     call = now.call
     what = f"{call.collective} {call.count} {call.type}"
-    if call.collective in ("AllReduce", "Reduce", "ReduceScatter"):
+    if call.collective in _FOLDING:
         what += f" {call.op}"
     if call.root is not None:
-        what += f" {'peer' if call.collective in ('Send', 'Recv') else 'root'} {call.root}"
+        what += f" {'root' if call.collective in _ROOTED else 'peer'} {call.root}"
     done = f" {100 * now.bytes_done // now.bytes}%" if now.bytes > 0 else ""
     return f"#{now.seq} {what}, {now.phase}{done}, {duration(now.running_ns)}"
 

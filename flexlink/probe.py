@@ -49,9 +49,11 @@ def _text(raw: bytes) -> str:
 
 
 def _call(word: int, count: int) -> Call:
-    root = word >> 32
+    collective, root = name_of(layout.COLLECTIVE_NAMES, word & 0xFF), word >> 32
+    if collective in layout.ROOTLESS:
+        root = layout.NO_RANK  # whatever the writer had there
     return Call(
-        name_of(layout.COLLECTIVE_NAMES, word & 0xFF),
+        collective,
         name_of(layout.TYPE_NAMES, word >> 8 & 0xFF),
         name_of(layout.OP_NAMES, word >> 16 & 0xFF),
         None if root == layout.NO_RANK else root,

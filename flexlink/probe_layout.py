@@ -42,6 +42,7 @@ COLLECTIVE_NAMES = (
     "Signal",
     "WaitSignal",
 )
+ROOTLESS = ("AllReduce", "AllGather", "ReduceScatter", "AlltoAll")
 TYPE_NAMES = (
     "int8",
     "uint8",

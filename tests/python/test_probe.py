@@ -115,6 +115,16 @@ def test_number_without_a_name_is_shown_as_a_number(tmp_path: Path) -> None:
     assert now.call == Call("200", "201", "202", 5, 0) and now.phase == "9"
 
 
+def test_collective_without_a_root_shows_none_whatever_was_written(tmp_path: Path) -> None:
+    file = FakeFile()
+    file.comm(0)
+    file.lane(0, 0, phase=1, call=call_word(3, 7, 0, 0, 2))
+    file.lane(0, 1, phase=1, call=call_word(8, 7, 0, 1, 2))
+    all_gather, send = (lane.now for lane in read(file, tmp_path).communicators[0].lanes)
+    assert all_gather is not None and all_gather.call.root is None
+    assert send is not None and send.call.root == 2
+
+
 def test_text_cannot_steer_the_terminal(tmp_path: Path) -> None:
     file = FakeFile()
     file.comm(0, b"a\x1b[2Jb\xff\nc")

@@ -103,6 +103,22 @@ def test_rank_whose_process_died_is_said_to_be_dead(
     assert "processes that have ended: 1; --all shows what they left" in out
 
 
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (call_word(1, 7, 0, 0, 2), "#4 Broadcast 2 float32 root 2, meeting"),
+        (call_word(2, 2, 3, 0, 1), "#4 Reduce 2 int32 min root 1, meeting"),
+        (call_word(9, 1, 0, 0, 2), "#4 Recv 2 uint8 peer 2, meeting"),
+    ],
+    ids=["broadcast", "reduce", "recv"],
+)
+def test_operation_is_named_with_what_matters_to_it(
+    call: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    member(0, call=call).write(tmp_path)
+    assert text in run(tmp_path, capsys)[0]
+
+
 def test_short_wait_accuses_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = member(0, **waiting_for(1, 0))
     lane_now = dict(waiting_for(1, 0), waitSince=ticks_ago(-1))  # begins after the reading

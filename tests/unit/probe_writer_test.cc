@@ -201,24 +201,39 @@ TEST(ProbeWriter, OperationOnTwoLanesCountsOnceAndHasTwoRecords) {
   probe->closeComm(comm);
 }
 
-TEST(ProbeWriter, OperationThatEndedTooSharesTheTimesAndHasItsOwnCall) {
+TEST(ProbeWriter, CallsThatProgressTogetherHaveARecordEachAndOneLiveState) {
   Probe probe;
   ProbeComm* comm = probe->openComm(kInfo);
   comm->begin(0, {8, 7, 0, 1, 10, 40});
-  comm->end(0, 0);
-  comm->endedToo(1, {9, 8, 0, 2, 20, 160}, 0);
+  comm->ended(1, {9, 8, 0, 2, 20, 160}, 0);
+  FlexlinkProbeLane live = Reader::read(probe.reader.slot(0).lanes[0]);
+  EXPECT_EQ(live.phase, FLEXLINK_PROBE_PHASE_STARTED);
+  EXPECT_EQ(live.operations, 1u);
+  comm->waitsFor(1);
+  comm->ended(0, {8, 7, 0, 1, 10, 40}, 6);
+  comm->rest();
   const FlexlinkProbeRecord first = Reader::read(probe.reader.record(0, 0));
   const FlexlinkProbeRecord second = Reader::read(probe.reader.record(0, 1));
-  EXPECT_EQ(second.seq, 1u);
-  EXPECT_EQ(second.call, FLEXLINK_PROBE_CALL(9, 8, 0, 0, 2));
-  EXPECT_EQ(second.bytes, 160u);
+  EXPECT_EQ(first.seq, 1u);
+  EXPECT_EQ(first.call, FLEXLINK_PROBE_CALL(9, 8, 0, 0, 2));
+  EXPECT_EQ(first.count, 20u);
+  EXPECT_EQ(first.bytes, 160u);
+  EXPECT_EQ(first.outcome & 0xff, 0u);
+  EXPECT_EQ(second.seq, 0u);
+  EXPECT_EQ(second.bytes, 0u);
+  EXPECT_EQ(second.outcome & 0xff, 6u);
   EXPECT_EQ(second.startTicks, first.startTicks);
-  EXPECT_EQ(second.endTicks, first.endTicks);
-  const FlexlinkProbeLane live = Reader::read(probe.reader.slot(0).lanes[0]);
+  EXPECT_GE(second.endTicks, first.endTicks);
+  live = Reader::read(probe.reader.slot(0).lanes[0]);
+  EXPECT_EQ(live.phase, FLEXLINK_PROBE_PHASE_IDLE);
   EXPECT_EQ(live.operations, 2u);
-  EXPECT_EQ(live.totalBytes, 200u);
-  EXPECT_EQ(live.busyTicks, first.endTicks - first.startTicks);
-  EXPECT_EQ(Reader::read(probe.reader.slot(0).comm).completed, 2u);
+  EXPECT_EQ(live.totalBytes, 160u);
+  EXPECT_EQ(live.waitRanks, ranks(FLEXLINK_PROBE_NO_RANK, 1));
+  EXPECT_GE(live.busyTicks, second.endTicks - second.startTicks);
+  const FlexlinkProbeComm seen = Reader::read(probe.reader.slot(0).comm);
+  EXPECT_EQ(seen.completed, 2u);
+  EXPECT_EQ(seen.operations, 2u);
+  EXPECT_EQ(seen.failures, 1u);
   probe->closeComm(comm);
 }
 

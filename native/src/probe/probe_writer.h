@@ -84,8 +84,10 @@ class alignas(64) ProbeComm {
   // result: an ncclResult_t.
   void end(uint64_t seq, uint8_t result, uint8_t lane = 0);
 
-  // Another operation of the batch that end() has just ended: it began and ended with that one.
-  void endedToo(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane = 0);
+  // For calls that progress together, on one lane: one begin(), for any of them; ended() for each
+  // when it is done, in any order; rest() when all are.
+  void ended(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane = 0);
+  void rest(uint8_t lane = 0);
 
   // Any thread, as entered().
   void state(ProbeState state) { put(slot_->comm.state, static_cast<uint64_t>(state)); }
@@ -108,10 +110,17 @@ class alignas(64) ProbeComm {
 
   FlexlinkProbeLane& laneOf(uint8_t lane) { return slot_->lanes[lane % FLEXLINK_PROBE_LANES]; }
   void resetSlot(const ProbeCommInfo& info);
-  static void describe(FlexlinkProbeLane& live, uint64_t seq, const ProbeSignature& call,
-                       uint8_t lane);
-  void record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t now, uint8_t result);
-  void count(uint64_t seq, uint8_t result);
+  static uint64_t word(const ProbeSignature& call, uint8_t lane) {
+    return FLEXLINK_PROBE_CALL(call.collective, call.type, call.op, lane, call.root);
+  }
+  // What of a record is not in the lane's live state.
+  struct Ended {
+    uint64_t seq, call, count, bytes, ticks;
+    uint8_t result;
+    bool
+        whole;  // on this lane alone; else it counts as an operation on the first lane that ends it
+  };
+  void record(const FlexlinkProbeLane& lane, const Ended& what);
   static void endWait(FlexlinkProbeLane& live, uint64_t now);
   void refreshClock(uint64_t now);  // once in a while: one clock_gettime
 
@@ -133,7 +142,6 @@ class alignas(64) ProbeComm {
   const bool counter_;  // ticks are counterTicks()
   uint64_t recordsWritten_ = 0;
   uint64_t nextSeq_ = 0;  // highest completed operation number + 1
-  uint64_t lastEnd_ = 0;  // ticks of the last end()
   uint64_t clockAt_ = 0;  // ticks of this communicator's last refresh of the file's clock
   ProbeWriter* const writer_;
   const int slotNumber_;
@@ -169,19 +177,14 @@ class ProbeWriter {
   const std::unique_ptr<Parts> parts_;
 };
 
-inline void ProbeComm::describe(FlexlinkProbeLane& live, uint64_t seq, const ProbeSignature& call,
-                                uint8_t lane) {
-  put(live.seq, seq);
-  put(live.call, FLEXLINK_PROBE_CALL(call.collective, call.type, call.op, lane, call.root));
-  put(live.count, call.count);
-  put(live.bytes, call.bytes);
-}
-
 inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
-  describe(live, seq, call, lane);
+  put(live.seq, seq);
+  put(live.call, word(call, lane));
+  put(live.count, call.count);
+  put(live.bytes, call.bytes);
   put(live.bytesDone, 0);
   put(live.waitRanks, ~uint64_t{0});
   put(live.longestWait, 0);
@@ -223,65 +226,64 @@ inline void ProbeComm::waitsNoMore(uint8_t lane) {
   put(live.version, version + 1);
 }
 
-inline void ProbeComm::record(const FlexlinkProbeLane& lane, uint64_t seq, uint64_t now,
-                              uint8_t result) {
+inline void ProbeComm::record(const FlexlinkProbeLane& lane, const Ended& what) {
   FlexlinkProbeRecord& out = ring_[recordsWritten_ & mask_];
   const uint64_t wait = own(lane.longestWait) >> 10;
   const uint64_t rank = own(lane.waitRanks) >> 32;
   put(out.version, 2 * recordsWritten_ + 1);
-  put(out.seq, seq);
-  put(out.call, own(lane.call));
-  put(out.count, own(lane.count));
-  put(out.bytes, own(lane.bytesDone));
+  put(out.seq, what.seq);
+  put(out.call, what.call);
+  put(out.count, what.count);
+  put(out.bytes, what.bytes);
   put(out.startTicks, own(lane.startTicks));
-  put(out.endTicks, now);
-  put(out.outcome, uint64_t{result} | (rank & FLEXLINK_PROBE_RECORD_NO_RANK) << 8 |
+  put(out.endTicks, what.ticks);
+  put(out.outcome, uint64_t{what.result} | (rank & FLEXLINK_PROBE_RECORD_NO_RANK) << 8 |
                        (wait < UINT32_MAX ? wait : UINT32_MAX) << 32);
   put(out.version, 2 * recordsWritten_ + 2);
   put(slot_->comm.records, ++recordsWritten_);
-}
-
-inline void ProbeComm::count(uint64_t seq, uint8_t result) {
-  if (result != 0) add(slot_->comm.failures, 1);
-  if (seq >= nextSeq_) {
-    nextSeq_ = seq + 1;
-    put(slot_->comm.completed, nextSeq_);
-    add(slot_->comm.operations, 1);
-  }
+  if (what.result != 0) add(slot_->comm.failures, 1);
+  const bool first = what.seq >= nextSeq_;
+  if (first) put(slot_->comm.completed, nextSeq_ = what.seq + 1);
+  if (first || what.whole) add(slot_->comm.operations, 1);
+  constexpr uint64_t kClockTicks = uint64_t{1} << 29;  // 0.2 s at 2.5 GHz
+  if (what.ticks - clockAt_ > kClockTicks) [[unlikely]]
+    refreshClock(what.ticks);
 }
 
 inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
-  const uint64_t now = lastEnd_ = ticks();
+  const uint64_t now = ticks();
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
   if (result == 0) put(live.bytesDone, own(live.bytes));  // of a failed one: as far as it came
+  const uint64_t bytes = own(live.bytesDone);
   put(live.phase, FLEXLINK_PROBE_PHASE_IDLE);
   endWait(live, now);
   add(live.operations, 1);
-  add(live.totalBytes, own(live.bytesDone));
+  add(live.totalBytes, bytes);
   add(live.busyTicks, now - own(live.startTicks));
   put(live.version, version + 1);
-  record(live, seq, now, result);
-  count(seq, result);
-  constexpr uint64_t kClockTicks = uint64_t{1}
-                                   << 29;  // about 0.2 s: one clock_gettime, no system call
-  if (now - clockAt_ > kClockTicks) [[unlikely]]
-    refreshClock(now);
+  record(live, {seq, own(live.call), own(live.count), bytes, now, result, false});
 }
 
-inline void ProbeComm::endedToo(uint64_t seq, const ProbeSignature& call, uint8_t result,
-                                uint8_t lane) {
+inline void ProbeComm::ended(uint64_t seq, const ProbeSignature& call, uint8_t result,
+                             uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
+  const uint64_t bytes = result == 0 ? call.bytes : 0;
+  add(live.operations, 1);
+  add(live.totalBytes, bytes);
+  record(live, {seq, word(call, lane), call.count, bytes, ticks(), result, true});
+}
+
+inline void ProbeComm::rest(uint8_t lane) {
+  FlexlinkProbeLane& live = laneOf(lane);
+  const uint64_t now = ticks();
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
-  describe(live, seq, call, lane);
-  put(live.bytesDone, result == 0 ? call.bytes : 0);
-  add(live.operations, 1);
-  add(live.totalBytes, own(live.bytesDone));
+  put(live.phase, FLEXLINK_PROBE_PHASE_IDLE);
+  endWait(live, now);
+  add(live.busyTicks, now - own(live.startTicks));
   put(live.version, version + 1);
-  record(live, seq, lastEnd_, result);
-  count(seq, result);
 }
 
 }  // namespace flexlink
