@@ -69,6 +69,7 @@ Status finalize(Communicator& comm) {
 }
 
 Status revoke(ncclComm_t comm, int flags) {
+  if (comm == nullptr) return {};
   FLEXLINK_TRY_ASSIGN(ncclComm * shell, readyShell(comm));
   if (flags != NCCL_REVOKE_DEFAULT) {
     return makeStatus(Code::kInvalidArgument, "ncclCommRevoke: flags must be 0, are 0x%x", flags);

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory that peers can reach: ncclMemAlloc, registration, windows and the one-sided calls on them.
 #include <algorithm>
+#include <map>
+#include <shared_mutex>
 
 #include "api/export.h"
 #include "api/group.h"
 #include "api/handles.h"
+#include "base/settings.h"
 #include "device/host/exchange.h"
 #include "device/host/region.h"
 
 // What an ncclWindow_t points to on host memory.
 struct ncclWindow_vidmem {
-  static constexpr uint64_t kMagic = 0x574e494b4c584c46;
-  uint64_t magic = kMagic;
   ncclComm_t comm;
   void* user;
   size_t bytes;
@@ -20,6 +21,33 @@ struct ncclWindow_vidmem {
 
 namespace flexlink {
 namespace {
+
+// All windows of the process: a handle is followed only when it is found here.
+struct Windows {
+  std::shared_mutex mutex;  // guards all
+  std::map<const void*, std::unique_ptr<ncclWindow_vidmem>> all;
+};
+
+Windows& windows() {
+  static auto* windows = new Windows;
+  return *windows;
+}
+
+// The window behind a handle; it stays while the caller does not deregister it.
+Result<ncclWindow_vidmem*> checkedWindow(ncclComm_t comm, ncclWindow_t handle) {
+  std::shared_lock lock(windows().mutex);
+  auto found = windows().all.find(handle);
+  if (found != windows().all.end() && found->second->comm == comm) return found->second.get();
+  return makeStatus(Code::kInvalidArgument, "%p is no window of this communicator, or it was deregistered",
+                    static_cast<const void*>(handle));
+}
+
+ncclWindow_t addWindow(std::unique_ptr<ncclWindow_vidmem> window) {
+  ncclWindow_t handle = window.get();
+  std::unique_lock lock(windows().mutex);
+  windows().all.emplace(handle, std::move(window));
+  return handle;
+}
 
 constexpr int kSignalContexts = 4;
 constexpr int kSignalIndices = kSignals / kSignalContexts;
@@ -98,12 +126,10 @@ Call oneSidedCall(const OneSided& in) {
   return call;
 }
 
-Status putSignal(ncclComm* shell, const OneSided& in, Call call, ncclWindow_t window, size_t offset) {
+Status putSignal(ncclComm* shell, const OneSided& in, Call call, ncclWindow_t handle, size_t offset) {
   FLEXLINK_TRY(checkOneSided(*shell->impl, in));
   size_t bytes = call.count * typeSize(call.type);
-  if (window == nullptr || window->magic != ncclWindow_vidmem::kMagic || window->comm != shell) {
-    return makeStatus(Code::kInvalidArgument, "PutSignal: this is no window of the communicator");
-  }
+  FLEXLINK_TRY_ASSIGN(ncclWindow_vidmem * window, checkedWindow(shell, handle));
   const WindowPart& part = window->parts[static_cast<size_t>(in.peer)];
   if (offset > part.bytes || bytes > part.bytes - offset || (bytes != 0 && call.send == nullptr)) {
     return makeStatus(Code::kInvalidArgument, "PutSignal: %zu bytes at offset %zu do not fit into the "
@@ -125,6 +151,7 @@ Status waitSignals(ncclComm* shell, int count, const ncclWaitSignalDesc_t* waits
       return makeStatus(Code::kInvalidArgument, "ncclWaitSignal: %d signals", waits[i].opCnt);
     }
   }
+  FLEXLINK_TRY(checkedStream(stream).status());  // also where nothing is awaited
   FLEXLINK_TRY(groupStart());  // all of them are awaited together
   for (int i = 0; i < count; ++i) {
     Call call = oneSidedCall({Collective::kWaitSignal, waits[i].peer, waits[i].sigIdx, waits[i].ctx, 0});
@@ -141,9 +168,13 @@ using namespace flexlink;
 
 FLEXLINK_API(ncclResult_t, ncclMemAlloc, (void** ptr, size_t size)) {
   return guarded([&]() -> Status {
-    if (ptr == nullptr || size == 0) {
-      return makeStatus(Code::kInvalidArgument, "ncclMemAlloc: %zu bytes", size);
+    if (ptr == nullptr) return makeStatus(Code::kInvalidArgument, "ncclMemAlloc: ptr is NULL");
+    *ptr = nullptr;
+    if (settings().device == "cuda") {
+      return makeStatus(Code::kInvalidUsage, "ncclMemAlloc: FLEXLINK_DEVICE=cuda, which this build "
+                        "does not have; unset it to get host memory");
     }
+    if (size == 0) return {};
     FLEXLINK_TRY_ASSIGN(*ptr, RegionTable::instance().create(size, RegionUse::kUser));
     return {};
   });
@@ -175,7 +206,7 @@ FLEXLINK_API(ncclResult_t, ncclCommWindowRegister,
     window->user = buff;
     window->bytes = size;
     FLEXLINK_TRY(withCommunicator(comm, [&](Communicator& c) { return registerWindow(c, window.get()); }));
-    *win = window.release();
+    *win = addWindow(std::move(window));
     return {};
   });
 }
@@ -183,23 +214,20 @@ FLEXLINK_API(ncclResult_t, ncclCommWindowDeregister, (ncclComm_t comm, ncclWindo
   return guarded([&]() -> Status {
     FLEXLINK_TRY_ASSIGN([[maybe_unused]] ncclComm * shell, checkedShell(comm));
     if (win == nullptr) return {};
-    if (win->magic != ncclWindow_vidmem::kMagic || win->comm != comm) {
-      return makeStatus(Code::kInvalidArgument, "this is no window of the communicator");
-    }
-    win->magic = 0;
-    delete win;
+    FLEXLINK_TRY_ASSIGN([[maybe_unused]] ncclWindow_vidmem * window, checkedWindow(comm, win));
+    std::unique_lock lock(windows().mutex);
+    windows().all.erase(win);
     return {};
   });
 }
 FLEXLINK_API(ncclResult_t, ncclWinGetUserPtr, (ncclComm_t comm, ncclWindow_t win, void** outUserPtr)) {
   return guarded([&]() -> Status {
     FLEXLINK_TRY_ASSIGN([[maybe_unused]] ncclComm * shell, checkedShell(comm));
-    bool ours = win != nullptr && win->magic == ncclWindow_vidmem::kMagic && win->comm == comm;
-    if (!ours || outUserPtr == nullptr) {
-      return makeStatus(Code::kInvalidArgument, "this is no window of the communicator, or the place for "
-                        "the answer is NULL");
+    if (outUserPtr == nullptr) {
+      return makeStatus(Code::kInvalidArgument, "ncclWinGetUserPtr: the place for the answer is NULL");
     }
-    *outUserPtr = win->user;
+    FLEXLINK_TRY_ASSIGN(ncclWindow_vidmem * window, checkedWindow(comm, win));
+    *outUserPtr = window->user;
     return {};
   });
 }

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include <vector>
+#include <unordered_set>
 
 namespace flexlink {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 // All shells ever made, so that a leak checker finds them and the exit handler can say good-bye.
 struct Shells {
   std::mutex mutex;  // guards all
-  std::vector<ncclComm*> all;
+  std::unordered_set<ncclComm*> all;
 };
 
 Shells& shells() {
@@ -47,12 +47,21 @@ ncclComm* newShell() {
   auto* shell = new ncclComm;
   shell->drive = driveShell;
   std::lock_guard<std::mutex> lock(shells().mutex);
-  shells().all.push_back(shell);
+  shells().all.insert(shell);
   return shell;
 }
 
 ncclComm* shellOf(ncclComm_t handle) {
-  return handle != nullptr && handle->magic == ncclComm::kMagic ? handle : nullptr;
+  // Followed only when it is known to be a shell: a handle may be any number. Shells live for ever,
+  // so the last one that a thread used needs no second look.
+  thread_local constinit ncclComm* known = nullptr;
+  if (handle == nullptr) return nullptr;
+  if (handle != known) {
+    std::lock_guard<std::mutex> lock(shells().mutex);
+    if (shells().all.count(handle) == 0) return nullptr;
+    known = handle;
+  }
+  return handle->magic == ncclComm::kMagic ? handle : nullptr;
 }
 
 ShellLock::ShellLock(ncclComm* shell) : shell_(shell) {
