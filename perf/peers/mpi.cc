@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One rank of an MPI library in a comparison (src/worker.h). Compiled by prepare.py with the wrapper
-// of the library to measure, together with the sources that all workers share.
+// One rank of an MPI library in a comparison (src/worker.h). Compiled by prepare.py with the
+// wrapper of the library to measure, together with the sources that all workers share.
 #include <mpi.h>
 
 #include <climits>
@@ -77,7 +77,8 @@ class MpiBackend final : public Backend {
     if (datatypeOf(call.type) == MPI_DATATYPE_NULL) {
       return std::string("MPI has no type ") + typeName(call.type);
     }
-    if (!copies && opOf(call.op) == MPI_OP_NULL) return std::string("MPI has no op ") + opName(call.op);
+    if (!copies && opOf(call.op) == MPI_OP_NULL)
+      return std::string("MPI has no op ") + opName(call.op);
     if (call.count > INT_MAX) return "MPI's counts end at 2147483647 elements";
     const bool inPlace = isInPlace(call);
     if (call.collective == Collective::kBroadcast && !inPlace) {
@@ -93,7 +94,8 @@ class MpiBackend final : public Backend {
 
   bool enqueue(std::span<const Call> calls) override {
     const int code = issue(calls[0]);
-    if (code == MPI_SUCCESS) [[likely]] return true;
+    if (code == MPI_SUCCESS) [[likely]]
+      return true;
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
     MPI_Error_string(code, text, &length);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installs a peer library, builds its worker, and says how to start it (one line each: start, arg, env).
+"""Installs a peer library, builds its worker, and says how to start it, in lines.
 
+Lines: "start each" (one process for each rank) or "start once", "arg WORD", "env NAME=VALUE".
 ``prepare.py NAME RANKS``; standard library only. Everything lands below build/peers/NAME (or
 FLPERF_PEERS_BUILD/NAME) and is reused. Progress goes to stderr: stdout is for flexlink_perf.
 """
@@ -18,7 +19,18 @@ CHECKOUT = HERE.parent.parent
 BUILD = Path(os.environ.get("FLPERF_PEERS_BUILD") or CHECKOUT / "build" / "peers")
 
 # What a worker needs of perf/src; the rest of that folder is our own program.
-SHARED = ("cases", "values", "verify", "workload", "copy", "control", "fail", "place", "worker", "line_socket")
+SHARED = (
+    "cases",
+    "values",
+    "verify",
+    "workload",
+    "copy",
+    "control",
+    "fail",
+    "place",
+    "worker",
+    "line_socket",
+)
 
 
 @dataclass(frozen=True)
@@ -41,10 +53,15 @@ PEERS = {
     "mpich": Peer(("mpich==5.0.2",), "mpi.cc"),
     "impi": Peer(("impi-rt==2021.18.1", "impi-devel==2021.18.1"), "mpi.cc"),
     "oneccl": Peer(
-        ("oneccl==2022.1.2", "oneccl-devel==2022.1.2", "impi-rt==2021.18.1", "impi-devel==2021.18.1"),
+        (
+            "oneccl==2022.1.2",
+            "oneccl-devel==2022.1.2",
+            "impi-rt==2021.18.1",
+            "impi-devel==2021.18.1",
+        ),
         "oneccl.cc",
         libraries=("ccl",),
-        # The default is a worker thread, which takes a core from the ranks: 10 ms for each call on 2.
+        # The default, a worker thread, takes a core from the ranks: 10 ms a call on 2 cores.
         environment={"CCL_WORKER_OFFLOAD": "0"},
     ),
     "gloo": Peer(("torch==2.13.0", "numpy"), environment={"GLOO_SOCKET_IFNAME": "lo"}),
@@ -73,7 +90,15 @@ def install(name: str, peer: Peer) -> Path:
     say(f"installing {' '.join(peer.packages)} into {folder}")
     if not (folder / "bin" / "pip").exists():
         run([sys.executable, "-m", "venv", str(folder)])
-    run([str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *peer.packages])
+    run(
+        [
+            str(folder / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            *peer.packages,
+        ]
+    )
     stamp.write_text(wanted)
     return folder
 
@@ -86,7 +111,6 @@ def wrapper_environment(folder: Path) -> dict[str, str]:
         "PATH": ":".join(part for part in paths if part),
         "LD_LIBRARY_PATH": ":".join(part for part in libraries if part),
         "I_MPI_ROOT": str(folder),
-        "CCL_ROOT": str(folder),
         # Each wrapper takes the compiler from its own variable.
         "OMPI_CC": "g++",
         "MPICH_CC": "g++",
@@ -120,11 +144,20 @@ def start_lines(name: str, ranks: int) -> list[str]:
         lines = ["start each"]
     else:
         worker = build(peer, folder)
-        environment.update(wrapper_environment(folder))
+        wrapper = wrapper_environment(folder)
+        environment.update({key: wrapper[key] for key in ("PATH", "LD_LIBRARY_PATH")})
+        if name in ("impi", "oneccl"):
+            environment["I_MPI_ROOT"] = wrapper["I_MPI_ROOT"]
+        if name == "oneccl":
+            environment["CCL_ROOT"] = str(folder)
         command = [str(folder / "bin" / "mpirun"), "-n", str(ranks)]
         enough = ranks <= len(os.sched_getaffinity(0))
         if name == "ompi":
-            command += ["--bind-to", "core"] if enough else ["--bind-to", "none", "--map-by", ":OVERSUBSCRIBE"]
+            command += (
+                ["--bind-to", "core"]
+                if enough
+                else ["--bind-to", "none", "--map-by", ":OVERSUBSCRIBE"]
+            )
         elif name == "mpich":
             command += ["-bind-to", "core" if enough else "none"]
         command.append(str(worker))
@@ -136,7 +169,9 @@ def start_lines(name: str, ranks: int) -> list[str]:
 def main(arguments: list[str]) -> int:
     """NAME RANKS."""
     if len(arguments) != 2 or arguments[0] not in PEERS or not arguments[1].isdigit():
-        sys.exit(f"prepare.py: takes one of {' '.join(PEERS)} and the number of ranks, not {arguments}")
+        sys.exit(
+            f"prepare.py: takes one of {' '.join(PEERS)} and the number of ranks, not {arguments}"
+        )
     print("\n".join(start_lines(arguments[0], int(arguments[1]))), flush=True)
     return 0
 

@@ -10,9 +10,9 @@
 
 namespace flexlink::perf {
 namespace {
-std::atomic<int> gRank{-1};  // set before threads start; read by whichever thread fails
+std::atomic<int> gRank{-1};              // set before threads start; read by whichever thread fails
 std::atomic<void (*)()> gHook{nullptr};  // taken by the first thread that fails
-}
+}  // namespace
 
 void setFailRank(int rank) { gRank.store(rank, std::memory_order_relaxed); }
 

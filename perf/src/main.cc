@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "inspect.h"
 #include "options.h"
 #include "process.h"
 #include "versus.h"
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
     options.library = argv[3];
     return runNcclWorker(options);
   }
+  if (argc > 1 && std::string_view(argv[1]) == "inspect") return runInspect(argc, argv);
   const Parsed parsed = parseOptions(argc, argv);
   if (!parsed.options) {
     if (parsed.error.empty()) {

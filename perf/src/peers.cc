@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks perf/peers/prepare.py; it answers with lines "start each|once", "arg WORD", "env NAME=VALUE".
+// Asks perf/peers/prepare.py; it answers with lines "start each|once", "arg WORD", "env
+// NAME=VALUE".
 #include "peers.h"
 
 #include <sys/wait.h>
@@ -39,7 +40,8 @@ StartPlan planOfLibrary(const std::string& path, const std::string& title) {
 StartPlan planOfPeer(const std::string& peer, int ranks) {
   if (isLibraryPath(peer)) return planOfLibrary(peer, "theirs");
   for (const char c : peer) {
-    if (c < 'a' || c > 'z') fail("--vs takes a peer's name or a path with a slash, not '%s'", peer.c_str());
+    if (c < 'a' || c > 'z')
+      fail("--vs takes a peer's name or a path with a slash, not '%s'", peer.c_str());
   }
   const std::string command =
       "exec python3 '" + peersFolder() + "/prepare.py' " + peer + " " + std::to_string(ranks);

@@ -26,6 +26,7 @@ namespace {
 
 constexpr int kStartMilliseconds = 120000;
 constexpr int kAnswerMilliseconds = 120000;
+constexpr useconds_t kLastWordsMicroseconds = 500000;  // for launchers to pass on what a rank said
 
 std::vector<char*> pointers(const std::vector<std::string>& words) {
   std::vector<char*> result;
@@ -73,7 +74,7 @@ void Side::spawn(const StartPlan& plan, int rank) {
   }
   if (rank >= 0) setenv(kRankVariable, std::to_string(rank).c_str(), 1);
   const int null = open("/dev/null", O_RDONLY);
-  dup2(null, STDIN_FILENO);      // launchers forward it to rank 0
+  dup2(null, STDIN_FILENO);            // launchers forward it to rank 0
   dup2(STDERR_FILENO, STDOUT_FILENO);  // the table is ours alone
   execvp(arguments[0], arguments.data());
   std::fprintf(stderr, "flexlink_perf: cannot start %s: %s\n", arguments[0], std::strerror(errno));
@@ -123,6 +124,7 @@ std::vector<std::string> Side::ask(const std::string& command) {
   for (Worker& worker : workers_) worker.socket.send(command);
   for (size_t rank = 0; rank < workers_.size(); ++rank) {
     if (workers_[rank].socket.receive(&answers[rank], kAnswerMilliseconds)) continue;
+    usleep(kLastWordsMicroseconds);
     checkAlive();
     fail("%s (%s): rank %zu did not answer '%s'", title_.c_str(), name_.c_str(), rank,
          command.c_str());

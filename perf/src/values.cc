@@ -102,7 +102,8 @@ AvgRange avgRange(const Recipe& recipe) {
   const int64_t n = recipe.ranks;
   if (n > budget) return {};
   const int64_t mean = std::max<int64_t>(1, budget / (2 * n));
-  return {mean, std::min(mean, (budget - n * mean) / n)};
+  // Half the mean: unsigned results lie between the two and must not all be the same.
+  return {mean, std::min(mean / 2, (budget - n * mean) / n)};
 }
 
 int64_t avgResult(const Recipe& recipe, size_t index) {

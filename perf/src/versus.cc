@@ -138,8 +138,8 @@ int Versus::run() {
   std::vector<Op> ops = {Op::kNone};
   if (reduces(options_.collective)) ops = options_.ops;
   const int root = hasRoot(options_.collective) ? std::max(options_.root, 0) : -1;
-  const int inPlace = options_.inPlace >= 0 ? options_.inPlace
-                                            : (inPlaceByDefault(options_.collective) ? 1 : 0);
+  const int inPlace =
+      options_.inPlace >= 0 ? options_.inPlace : (inPlaceByDefault(options_.collective) ? 1 : 0);
   const auto factor = static_cast<size_t>(options_.stepFactor);
   for (const Type type : options_.types) {
     for (const Op op : ops) {
@@ -169,22 +169,23 @@ void Versus::header() const {
     return;
   }
   std::printf("#\n# %10s  %12s  %8s  %6s  %6s  %7s  %7s  %6s  %6s  %7s  %6s  %6s  %6s  %6s\n",
-              "size", "count", "type", "redop", "root", "inplace", "ours", "busbw", "#wrong", "theirs",
-              "busbw", "#wrong", "bound", "%bound");
+              "size", "count", "type", "redop", "root", "inplace", "ours", "busbw", "#wrong",
+              "theirs", "busbw", "#wrong", "bound", "%bound");
   std::printf("# %10s  %12s  %8s  %6s  %6s  %7s  %7s  %6s  %6s  %7s  %6s  %6s  %6s  %6s\n", "(B)",
-              "(elements)", "", "", "", "", "(us)", "(GB/s)", "", "(us)", "(GB/s)", "", "(GB/s)", "");
+              "(elements)", "", "", "", "", "(us)", "(GB/s)", "", "(us)", "(GB/s)", "", "(GB/s)",
+              "");
   std::fflush(stdout);
 }
 
 void Versus::prepare(const Case& what) {
   char command[256];
-  std::snprintf(command, sizeof command, "case %s %s %s %d %zu %d",
-                collectiveName(what.collective), typeName(what.type), opName(what.op), what.root,
-                what.bytes, what.inPlace ? 1 : 0);
+  std::snprintf(command, sizeof command, "case %s %s %s %d %zu %d", collectiveName(what.collective),
+                typeName(what.type), opName(what.op), what.root, what.bytes, what.inPlace ? 1 : 0);
   for (Side& side : sides_) {
     side.resume();
     for (const std::string& answer : side.ask(command)) {
-      if (answer != "ok") fail("%s: %s", side.name().c_str(), answer.c_str());
+      if (answer != "ok")
+        fail("%s: %s", side.name().c_str(), answer.c_str() + (answer.rfind("no ", 0) == 0 ? 3 : 0));
     }
     side.pause();
   }
@@ -208,8 +209,7 @@ void Versus::measureBound(Comparison* comparison) {
   const std::vector<double> times = sides_[0].askNumbers("copy", "time");
   sides_[0].pause();
   const Case& what = comparison->what;
-  const double copied =
-      static_cast<double>(comparison->shape.largest() * typeSize(what.type));
+  const double copied = static_cast<double>(comparison->shape.largest() * typeSize(what.type));
   const double rate = 2 * copied * ranks_ / *std::max_element(times.begin(), times.end());
   const double traffic =
       trafficBytes(what.collective, comparison->shape, what.type, ranks_, what.inPlace);
@@ -253,11 +253,11 @@ void Versus::print(const Comparison& c) const {
     const auto [ourMin, ourMax] = std::minmax_element(c.seconds[0].begin(), c.seconds[0].end());
     const auto [theirMin, theirMax] = std::minmax_element(c.seconds[1].begin(), c.seconds[1].end());
     std::printf("%s,%s,%d,%zu,%zu,%s,%s,%d,%d,%d,%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.4f,%.6f,%.6f,%.6f,",
-                options_.vs.c_str(), collectiveName(c.what.collective), ranks_, bytes, c.shape.count,
-                typeName(c.what.type), opName(c.what.op), c.what.root, c.what.inPlace ? 1 : 0,
-                options_.rounds, c.iterations, ours * 1e6, *ourMin * 1e6, *ourMax * 1e6,
-                theirs * 1e6, *theirMin * 1e6, *theirMax * 1e6, c.busbw(ours), c.busbw(theirs),
-                c.bound);
+                options_.vs.c_str(), collectiveName(c.what.collective), ranks_, bytes,
+                c.shape.count, typeName(c.what.type), opName(c.what.op), c.what.root,
+                c.what.inPlace ? 1 : 0, options_.rounds, c.iterations, ours * 1e6, *ourMin * 1e6,
+                *ourMax * 1e6, theirs * 1e6, *theirMin * 1e6, *theirMax * 1e6, c.busbw(ours),
+                c.busbw(theirs), c.bound);
     std::printf("%llu,%llu,%.4f\n", static_cast<unsigned long long>(c.wrong[0]),
                 static_cast<unsigned long long>(c.wrong[1]), c.ratio());
   } else {

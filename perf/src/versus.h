@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The comparison --vs: starts the ranks of both sides once, then lets them run in turn, A B A B, and
-// stops the processes of the side whose turn it is not, so that nothing of it takes a core.
+// The comparison --vs: starts the ranks of both sides once, then lets them run in turn, A B A B,
+// and stops the processes of the side whose turn it is not, so that nothing of it takes a core.
 #pragma once
 
 #include "options.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One rank of one side of a comparison: a process that does what the controller (versus.h) says over
-// a Unix socket and sleeps in between. The same for every library; perf/peers has the others' mains.
+// One rank of one side of a comparison: a process that does what the controller (versus.h) says
+// over a Unix socket and sleeps in between. The same for every library; perf/peers has the others'
+// mains.
 //
 // Lines of text; every command has one answer:
 //   hello RANK PID NAME                              first, from the worker
@@ -21,10 +22,10 @@ namespace flexlink::perf {
 
 // How the controller tells a worker where to call. Not FLEXLINK_*: the library reads those.
 inline constexpr char kSocketVariable[] = "FLPERF_SOCKET";
-inline constexpr char kPageVariable[] = "FLPERF_PAGE";    // file of the SharedPage
-inline constexpr char kRankVariable[] = "FLPERF_RANK";    // not set under a peer's own launcher
+inline constexpr char kPageVariable[] = "FLPERF_PAGE";  // file of the SharedPage
+inline constexpr char kRankVariable[] = "FLPERF_RANK";  // not set under a peer's own launcher
 inline constexpr char kRanksVariable[] = "FLPERF_RANKS";
-inline constexpr char kPinVariable[] = "FLPERF_PIN";      // 0 or 1
+inline constexpr char kPinVariable[] = "FLPERF_PIN";  // 0 or 1
 
 // Environment of a worker, or the end of the process with a text if there is none.
 std::string workerSetting(const char* name);
