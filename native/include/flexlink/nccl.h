@@ -151,8 +151,8 @@ typedef enum {
  * against another NCCL keep working: fields beyond `size`, or newer than `version`, count as unset.
  * A wrong magic is ncclInvalidArgument. */
 
-/* Options of one communicator. Host memory reads blocking, splitShare, shrinkShare and commName;
- * the others steer GPU kernels and are checked for nothing. */
+/* Options of one communicator. Host memory reads blocking and commName; the others steer GPU
+ * kernels and are ignored. */
 typedef struct ncclConfig_v23100 {
   size_t size;
   unsigned int magic;
@@ -162,12 +162,12 @@ typedef struct ncclConfig_v23100 {
   int minCTAs;
   int maxCTAs;
   const char* netName;
-  int splitShare; /* 1: children of ncclCommSplit may share resources with the parent */
+  int splitShare;
   int trafficClass;
   const char* commName; /* for logs and diagnosis */
   int collnetEnable;
   int CTAPolicy;
-  int shrinkShare; /* as splitShare, for ncclCommShrink */
+  int shrinkShare;
   int nvlsCTAs;
   int nChannelsPerNetPeer;
   int nvlinkCentricSched;
@@ -209,7 +209,7 @@ typedef struct ncclConfigExt {
 } ncclConfigExt_t;
 
 /* Options of one collective (the ...Config functions). Host memory has one algorithm for each
- * collective and reads userProfilerTag only; the top bit of a tag is reserved. */
+ * collective: it checks size and magic and ignores the rest. */
 typedef struct ncclCollConfig_v23200 {
   size_t size;
   unsigned int magic;
@@ -238,7 +238,7 @@ typedef struct ncclSimInfo_v22200 {
   size_t size;
   unsigned int magic;
   unsigned int version;
-  float estimatedTime; /* microseconds; negative: unknown */
+  float estimatedTime; /* negative: unknown, and so always on host memory */
 } ncclSimInfo_t;
 
 #define NCCL_SIM_INFO_INITIALIZER \
@@ -311,7 +311,8 @@ NCCL_TWINS(ncclResult_t, ncclCommInitRank,
 NCCL_TWINS(ncclResult_t, ncclCommInitRankConfig,
            (ncclComm_t * comm, int nranks, ncclUniqueId commId, int rank, ncclConfig_t* config));
 
-/* The same with nId ids made by different ranks, which share the work of gathering everybody. */
+/* The same with nId ids made by different ranks, for very large jobs. On host memory the first one
+ * is enough and the others are not used. */
 NCCL_TWINS(ncclResult_t, ncclCommInitRankScalable,
            (ncclComm_t * newcomm, int nranks, int myrank, int nId, ncclUniqueId* commIds,
             ncclConfig_t* config));
@@ -332,7 +333,7 @@ NCCL_TWINS(ncclResult_t, ncclCommDestroy, (ncclComm_t comm));
 NCCL_TWINS(ncclResult_t, ncclCommAbort, (ncclComm_t comm));
 
 /* Gives pending work up but keeps the handle: operations are ncclInvalidUsage from now on; Shrink,
- * Split, Abort and Destroy still work. revokeFlags: NCCL_REVOKE_DEFAULT. */
+ * Split, Abort and Destroy still work. revokeFlags: NCCL_REVOKE_DEFAULT. NULL: ncclSuccess. */
 NCCL_TWINS(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags));
 
 /* Collective: ranks of equal color ≥ 0 form a child, ordered by key, then by old rank. With
@@ -383,8 +384,8 @@ NCCL_TWINS(ncclResult_t, ncclCommRegister,
            (const ncclComm_t comm, void* buff, size_t size, void** handle));
 NCCL_TWINS(ncclResult_t, ncclCommDeregister, (const ncclComm_t comm, void* handle));
 
-/* Collective: each rank exposes `size` bytes to its peers (ncclPutSignal). winFlags: NCCL_WIN_*;
- * buff is aligned to NCCL_WIN_REQUIRED_ALIGNMENT. */
+/* Collective: each rank exposes `size` bytes to its peers (ncclPutSignal). winFlags: NCCL_WIN_*.
+ * Between processes buff must come from ncclMemAlloc; a rank with size 0 exposes nothing. */
 NCCL_TWINS(ncclResult_t, ncclCommWindowRegister,
            (ncclComm_t comm, void* buff, size_t size, ncclWindow_t* win, int winFlags));
 NCCL_TWINS(ncclResult_t, ncclCommWindowDeregister, (ncclComm_t comm, ncclWindow_t win));
@@ -491,7 +492,7 @@ NCCL_TWINS(ncclResult_t, ncclRecv,
             cudaStream_t stream));
 
 /* Writes localbuff into the peer's window peerWinOffset bytes behind its start, then signals it.
- * sigIdx, ctx and flags are 0 unless the communicator was configured for more. */
+ * Signals are counted by (sigIdx 0..15, ctx 0..3); flags must be 0. */
 NCCL_TWINS(ncclResult_t, ncclPutSignal,
            (const void* localbuff, size_t count, ncclDataType_t datatype, int peer,
             ncclWindow_t peerWin, size_t peerWinOffset, int sigIdx, int ctx, unsigned int flags,
@@ -513,8 +514,7 @@ NCCL_TWINS(ncclResult_t, ncclWaitSignal,
 NCCL_TWINS(ncclResult_t, ncclGroupStart, (void));
 NCCL_TWINS(ncclResult_t, ncclGroupEnd, (void));
 
-/* Ends the group, runs nothing of it, and estimates its time. simInfo NULL: only drops the group.
- */
+/* Ends the group and runs nothing of it. simInfo may be NULL. */
 NCCL_TWINS(ncclResult_t, ncclGroupSimulateEnd, (ncclSimInfo_t * simInfo));
 
 /* ---- Parameters ------------------------------------------------------------------------------
@@ -689,8 +689,8 @@ typedef struct ncclDevCommRequirements {
         true, 1 /* ginCustomStride */, NCCL_GIN_TYPE_NONE, false, NCCL_CFT_NONE, 0                 \
   }
 
-/* What a communicator is and can do. On host memory every "support" and type is false or none, and
- * cudaDev as in ncclCommCuDevice, nvmlDev -1. */
+/* What a communicator is and can do. On host memory hostRmaSupport is true, every other "support"
+ * is false and every type none; cudaDev and nvmlDev are what ncclCommCuDevice says. */
 typedef struct ncclCommProperties {
   size_t size;
   unsigned int magic;
