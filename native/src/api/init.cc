@@ -128,7 +128,7 @@ Status split(ncclComm_t comm, int color, int key, ncclComm_t* out, ncclConfig_t*
   if (out == nullptr) return makeStatus(Code::kInvalidArgument, "ncclCommSplit: newcomm is NULL");
   *out = nullptr;
   if (color < 0 && color != NCCL_SPLIT_NOCOLOR) {
-    return makeStatus(Code::kInvalidArgument, "ncclCommSplit: colour %d is negative and not "
+    return makeStatus(Code::kInvalidArgument, "ncclCommSplit: color %d is negative and not "
                       "NCCL_SPLIT_NOCOLOR", color);
   }
   CreationPlan plan;
@@ -165,9 +165,13 @@ Status shrink(ncclComm_t comm, const std::vector<int>& excluded, ncclComm_t* out
       if (std::find(excluded.begin(), excluded.end(), rank) == excluded.end()) survivors.push_back(rank);
     }
     auto me = std::find(survivors.begin(), survivors.end(), parent.rank());
+    if (me == survivors.end()) {
+      return makeStatus(Code::kInvalidUsage, "ncclCommShrink: rank %d is on the list of excluded ranks; "
+                        "only those that stay call it", parent.rank());
+    }
     bool known = survivors.size() + std::set<int>(excluded.begin(), excluded.end()).size() ==
                  static_cast<size_t>(parent.ranks());
-    if (!known || me == survivors.end()) {
+    if (!known) {
       return makeStatus(Code::kInvalidArgument, "ncclCommShrink on rank %d: the excluded ranks must be "
                         "others of 0..%d", parent.rank(), parent.ranks() - 1);
     }

@@ -40,11 +40,10 @@ Communicator::~Communicator() {
     for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
       MemoryPeer& peer = parts_.peers[rank];
       if (peer.process == nullptr) continue;
-      peer.process->unmap(parts_.cards[rank].segmentRegion);
+      peer.process->forget(parts_.cards[rank].segmentRegion);
       releasePeer(std::move(peer.process));
     }
   });
-  (void)RegionTable::instance().destroy(parts_.segment);
 }
 
 Status Communicator::usable() const {
@@ -249,7 +248,7 @@ void Communicator::drainOrFail() {
 
 // The staging pool's pages go back to the kernel; they come again, zeroed, when they are touched.
 Status Communicator::suspend() {
-  auto* pool = static_cast<uint8_t*>(parts_.segment) + parts_.layout.poolAt();
+  auto* pool = static_cast<uint8_t*>(parts_.segment->base()) + parts_.layout.poolAt();
   if (madvise(pool, parts_.layout.poolBytes, MADV_REMOVE) != 0) {
     return makeStatus(Code::kSystem, "cannot give the staging memory back (MADV_REMOVE)");
   }

@@ -44,7 +44,7 @@ struct CommParts {
   Cookie cookie{};
   uint64_t parentHash = 0;
   CommConfig config;
-  void* segment = nullptr;  // this rank's
+  std::shared_ptr<OwnSegment> segment;  // this rank's
   SegmentLayout layout;
   std::vector<MemoryPeer> peers;
   MemoryTuning tuning;

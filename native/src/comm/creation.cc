@@ -142,16 +142,15 @@ Status Creation::makeCard(std::string* bytes) {
   FLEXLINK_TRY_ASSIGN(const ProcessCard* process, myProcessCard());
   FLEXLINK_TRY_ASSIGN(SocketAddress door, myDoor());
   parts_.layout = SegmentLayout{static_cast<int>(members_.size()), kPoolBytes};
-  FLEXLINK_TRY_ASSIGN(parts_.segment,
-                      RegionTable::instance().create(parts_.layout.bytes(), RegionUse::kSegment));
-  SegmentHeader& header = Segment(parts_.segment, parts_.layout).header();
+  FLEXLINK_TRY_ASSIGN(parts_.segment, OwnSegment::create(parts_.layout));
+  SegmentHeader& header = Segment(parts_.segment->base(), parts_.layout).header();
   header.rank = static_cast<uint32_t>(parts_.rank);
   header.selfAddress = reinterpret_cast<uint64_t>(&header);
   header.magic = kSegmentMagic;
   RankCard card{};
   card.process = *process;
   memcpy(card.door, door.bytes().data(), sizeof card.door);
-  card.segmentRegion = RegionTable::instance().find(parts_.segment, 1).id;
+  card.segmentRegion = parts_.segment->regionId();
   card.device = plan_.device;
   card.onHost = settings().device != "cuda";
   card.direct = settings().directCopy;
@@ -218,9 +217,9 @@ void Creation::mapNext() {
         self->mapPeer(rank, process.value());
       });
     }
-    void* base = RegionTable::instance().base(card.segmentRegion);
-    if (base == nullptr) return sayReady(makeStatus(Code::kRemote, "%s is gone", peer.name.c_str()));
-    peer.segment = Segment(base, parts_.layout);
+    peer.own = OwnSegment::find(card.segmentRegion);
+    if (!peer.own) return sayReady(makeStatus(Code::kRemote, "%s is gone", peer.name.c_str()));
+    peer.segment = Segment(peer.own->base(), parts_.layout);
     peer.bell = &myDoorbell();
     ++mapped_;
   }
@@ -232,15 +231,16 @@ void Creation::mapPeer(size_t rank, std::shared_ptr<PeerProcess> process) {
   auto self = shared_from_this();
   process->fetch(parts_.cards[rank].segmentRegion, [self, rank](const Result<PeerProcess::Mapping>& got) {
     if (!got.ok()) return self->sayReady(got.status());
-    Segment segment(got.value().base, self->parts_.layout);
+    Segment segment(got.value()->base(), self->parts_.layout);
     // What is advertised is verified: the right bytes must be there.
-    bool right = got.value().bytes >= self->parts_.layout.bytes() &&
+    bool right = got.value()->bytes() >= self->parts_.layout.bytes() &&
                  segment.header().magic == kSegmentMagic && segment.header().rank == rank;
     if (!right) {
       return self->sayReady(makeStatus(Code::kSystem, "the shared memory of %s does not hold what it "
                                        "should", self->parts_.peers[rank].name.c_str()));
     }
     self->parts_.peers[rank].segment = segment;
+    self->parts_.peers[rank].mapping = got.value();
     self->mapWake(rank);
   });
 }
@@ -250,11 +250,11 @@ void Creation::mapWake(size_t rank) {
   parts_.peers[rank].process->fetch(
       parts_.cards[rank].process.wakeRegion, [self, rank](const Result<PeerProcess::Mapping>& got) {
         if (!got.ok()) return self->sayReady(got.status());
-        self->parts_.peers[rank].bell = static_cast<Doorbell*>(got.value().base);
+        self->parts_.peers[rank].bell = static_cast<Doorbell*>(got.value()->base());
         bool attach = self->mayAttach(rank);
         self->parts_.peers[rank].cma = attach;
         self->cma_ = self->cma_ && attach;
-        Segment own(self->parts_.segment, self->parts_.layout);
+        Segment own(self->parts_.segment->base(), self->parts_.layout);
         own.pair(static_cast<int>(rank)).attaches.store(attach, std::memory_order_release);
         ++self->mapped_;
         self->mapNext();
@@ -331,14 +331,14 @@ void Creation::end(const Status& status) {
                   parts_.tuning.direct ? "direct" : "no direct",
                   parts_.tuning.cma ? "cross-memory attach" : "segment copies");
     impl = std::make_unique<Communicator>(std::move(parts_), shell_);
-  } else if (parts_.segment != nullptr) {
+  } else {
     for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
       MemoryPeer& peer = parts_.peers[rank];
       if (peer.process == nullptr) continue;
-      peer.process->unmap(parts_.cards[rank].segmentRegion);
+      peer.process->forget(parts_.cards[rank].segmentRegion);
       releasePeer(std::move(peer.process));
     }
-    (void)RegionTable::instance().destroy(parts_.segment);
+    parts_ = CommParts{};
   }
   std::lock_guard<std::mutex> lock(shell_->life);
   shell_->cancelCreation = nullptr;

@@ -307,7 +307,7 @@ void Exchange::hear(const std::shared_ptr<PeerProcess>& peer) {
     if (packet.kind == Kind::kFetch) {
       settle(peer, packet, std::move(fd));
     } else if (packet.kind == Kind::kFreed) {
-      peer->unmap(packet.regionId);
+      peer->forget(packet.regionId);
     }
   }
 }
@@ -316,12 +316,7 @@ void Exchange::settle(const std::shared_ptr<PeerProcess>& peer, const Packet& re
   Result<PeerProcess::Mapping> result = makeStatus(
       Code::kRemote, "process %d does not share region %u any more", peer->card_.pid, reply.regionId);
   if (reply.error == 0 && fd.get() >= 0) {
-    Result<void*> base = mapForeignRegion(fd.get(), reply.bytes);
-    if (base.ok()) {
-      result = PeerProcess::Mapping{base.value(), reply.bytes};
-    } else {
-      result = base.status();
-    }
+    result = ForeignRegion::map(fd.get(), reply.bytes);
   }
   {
     std::lock_guard<std::mutex> lock(peer->mutex_);
@@ -384,19 +379,9 @@ void Exchange::release(std::shared_ptr<PeerProcess> peer) {
   if (last->pidfd_.get() >= 0) reactor_->unwatch(last->pidfd_.get());
 }
 
-void PeerProcess::unmap(uint32_t regionId) {
+void PeerProcess::forget(uint32_t regionId) {
   std::lock_guard<std::mutex> lock(mutex_);
-  auto slot = slots_.find(regionId);
-  if (slot == slots_.end()) return;
-  Mapping mapping = slot->second.mapping;
-  if (mapping.base != nullptr) unmapForeignRegion(mapping.base, mapping.bytes);
-  slots_.erase(slot);
-}
-
-PeerProcess::~PeerProcess() {
-  for (auto& [id, slot] : slots_) {
-    if (slot.mapping.base != nullptr) unmapForeignRegion(slot.mapping.base, slot.mapping.bytes);
-  }
+  slots_.erase(regionId);
 }
 
 void* PeerProcess::mapped(uint32_t regionId, bool* pending) {
@@ -404,7 +389,7 @@ void* PeerProcess::mapped(uint32_t regionId, bool* pending) {
     std::lock_guard<std::mutex> lock(mutex_);
     auto [slot, fresh] = slots_.try_emplace(regionId);
     *pending = slot->second.state == State::kAsked && !dead();
-    if (!fresh) return slot->second.mapping.base;
+    if (!fresh) return slot->second.mapping ? slot->second.mapping->base() : nullptr;
   }
   Exchange& exchange = Exchange::instance();
   exchange.reactor()->post([this, regionId] { Exchange::instance().ask(this, regionId); });

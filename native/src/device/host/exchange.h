@@ -17,6 +17,7 @@
 #include "base/reactor.h"
 #include "base/status.h"
 #include "device/host/doorbell.h"
+#include "device/host/region.h"
 
 namespace flexlink {
 
@@ -47,10 +48,7 @@ Cookie randomCookie();
 // One other process of this host. Made by connectPeer, shared by all communicators of this process.
 class PeerProcess {
  public:
-  struct Mapping {
-    void* base;
-    size_t bytes;
-  };
+  using Mapping = std::shared_ptr<ForeignRegion>;
   using FetchDone = std::function<void(const Result<Mapping>&)>;
 
   const ProcessCard& card() const { return card_; }
@@ -62,20 +60,18 @@ class PeerProcess {
   // or nullptr with *pending = false when the peer refused. Any thread.
   void* mapped(uint32_t regionId, bool* pending);
 
-  // Control thread: forgets the region here; nobody uses its addresses any more.
-  void unmap(uint32_t regionId);
+  // Control thread: forgets the region; who still holds its Mapping may go on using it.
+  void forget(uint32_t regionId);
 
   // Control thread: maps a region and tells.
   void fetch(uint32_t regionId, FetchDone done);
-
-  ~PeerProcess();
 
  private:
   friend class Exchange;
   enum class State : uint8_t { kAsked, kMapped, kRefused };
   struct Slot {
     State state = State::kAsked;
-    Mapping mapping{};
+    Mapping mapping;
   };
 
   ProcessCard card_{};

@@ -94,12 +94,6 @@ RegionRef RegionTable::find(const void* address, size_t bytes) const {
   return {found->second.id, reinterpret_cast<uintptr_t>(address) - found->first};
 }
 
-void* RegionTable::base(uint32_t id) const {
-  std::shared_lock lock(mutex_);
-  auto found = starts_.find(id);
-  return found == starts_.end() ? nullptr : reinterpret_cast<void*>(found->second);
-}
-
 Result<std::pair<Fd, size_t>> RegionTable::share(uint32_t id) const {
   std::shared_lock lock(mutex_);
   auto start = starts_.find(id);
@@ -138,17 +132,21 @@ size_t RegionTable::totalBytes() const {
   return total;
 }
 
-Result<void*> mapForeignRegion(int fd, size_t bytes) {
+Result<std::shared_ptr<ForeignRegion>> ForeignRegion::map(int fd, size_t bytes) {
   struct stat info{};
   if (fstat(fd, &info) != 0 || static_cast<size_t>(info.st_size) < bytes || bytes == 0) {
     return makeStatus(Code::kSystem, "a peer sent shared memory of %lld bytes where it said %zu",
                       static_cast<long long>(info.st_size), bytes);
   }
+  int seals = fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    return makeStatus(Code::kSystem, "a peer sent shared memory that it could take away again");
+  }
   FLEXLINK_TRY_ASSIGN(void* base, mapShared(nullptr, fd, bytes));
   advise(base, bytes, RegionUse::kSegment);
-  return base;
+  return std::shared_ptr<ForeignRegion>(new ForeignRegion(base, bytes));
 }
 
-void unmapForeignRegion(void* base, size_t bytes) { munmap(base, bytes); }
+ForeignRegion::~ForeignRegion() { munmap(base_, bytes_); }
 
 }  // namespace flexlink

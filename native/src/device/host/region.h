@@ -40,9 +40,6 @@ class RegionTable {
   // The region that holds [address, address + bytes) whole, or id 0.
   RegionRef find(const void* address, size_t bytes) const;
 
-  // Start of region `id` in this process, or nullptr.
-  void* base(uint32_t id) const;
-
   // A descriptor to hand to another process, and the region's size.
   Result<std::pair<Fd, size_t>> share(uint32_t id) const;
 
@@ -67,8 +64,20 @@ class RegionTable {
   uint32_t nextId_ = 1;
 };
 
-// Maps a region of another process from the descriptor that it sent; checks its real size.
-Result<void*> mapForeignRegion(int fd, size_t bytes);
-void unmapForeignRegion(void* base, size_t bytes);
+// A region of another process in our address space, until the last holder lets go.
+class ForeignRegion {
+ public:
+  // From the descriptor that the owner sent; its real size and its seals are checked.
+  static Result<std::shared_ptr<ForeignRegion>> map(int fd, size_t bytes);
+
+  ~ForeignRegion();
+  void* base() const { return base_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  ForeignRegion(void* base, size_t bytes) : base_(base), bytes_(bytes) {}
+  void* const base_;
+  const size_t bytes_;
+};
 
 }  // namespace flexlink
