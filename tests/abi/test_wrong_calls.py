@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
 import wrong_calls
 from abi_header import functions, listed_names
+from works_probe import Api, ptr, size
 from wrong_calls import Answer
 
 SUCCESS, SYSTEM_ERROR, INVALID_ARGUMENT, INVALID_USAGE = 0, 2, 4, 5
@@ -100,3 +102,40 @@ def test_good_communicator_beside_empty_structs_never_crashes(
     answer = beside[name]
     assert answer.ended == 0, f"ended by signal {-answer.ended}"
     assert answer.code in (None, 0, -1) or answer.text != ""
+
+
+def test_destroyed_communicator_is_an_invalid_argument(library: Path) -> None:
+    api = Api(str(library))
+    comm, count = api.comm(), ctypes.c_int(-7)
+    assert api.CommDestroy(comm) == SUCCESS
+    assert api.CommCount(comm, ctypes.byref(count)) == INVALID_ARGUMENT
+    assert api.CommDestroy(comm) == INVALID_ARGUMENT
+    assert api.CommAbort(comm) == INVALID_ARGUMENT
+    assert count.value == -7
+
+
+def test_window_is_known_to_its_communicator_until_it_is_deregistered(library: Path) -> None:
+    api = Api(str(library))
+    comm, other, found = api.comm(), api.comm(), ptr()
+    window, block = api.window(comm)
+    assert api.WinGetUserPtr(other, window, ctypes.byref(found)) == INVALID_ARGUMENT
+    assert api.WinGetUserPtr(comm, window, ctypes.byref(found)) == SUCCESS
+    assert found.value == block.value
+    assert api.CommWindowDeregister(other, window) == INVALID_ARGUMENT
+    assert api.CommWindowDeregister(comm, window) == SUCCESS
+    assert api.CommWindowDeregister(comm, window) == INVALID_ARGUMENT
+
+
+def test_memory_is_freed_once_and_only_by_its_start(library: Path) -> None:
+    api = Api(str(library))
+    block = api.memory()
+    assert block.value is not None
+    assert api.MemFree(ptr(block.value + 64)) == INVALID_ARGUMENT
+    assert api.MemFree(block) == SUCCESS
+    assert api.MemFree(block) == INVALID_ARGUMENT
+
+
+def test_no_memory_at_all_is_a_null_pointer(library: Path) -> None:
+    api, block = Api(str(library)), ptr(7)
+    assert api.MemAlloc(ctypes.byref(block), size(0)) == SUCCESS
+    assert block.value is None
