@@ -64,11 +64,11 @@ BufferNeeds needsOf(Collective kind, bool root) {
 Status checkBuffers(const Arguments& in, const Communicator& comm) {
   if (in.count == 0) return {};
   BufferNeeds needs = needsOf(in.kind, in.root == comm.rank());
-  const char* missing = needs.send && in.send == nullptr   ? "sendbuff"
-                        : needs.recv && in.recv == nullptr ? "recvbuff"
+  const char* missing = needs.send && in.send == nullptr   ? "send buffer (sendbuff)"
+                        : needs.recv && in.recv == nullptr ? "receive buffer (recvbuff)"
                                                            : nullptr;
   if (missing != nullptr) {
-    return makeStatus(Code::kInvalidArgument, "%s on rank %d: %s is NULL",
+    return makeStatus(Code::kInvalidArgument, "%s on rank %d: the %s is NULL",
                       collectiveName(in.kind), comm.rank(), missing);
   }
   size_t blocks = needs.allRanks ? static_cast<size_t>(comm.ranks()) : 1;

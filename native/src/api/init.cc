@@ -166,7 +166,7 @@ Status shrink(ncclComm_t comm, const std::vector<int>& excluded, ncclComm_t* out
     }
     auto me = std::find(survivors.begin(), survivors.end(), parent.rank());
     if (me == survivors.end()) {
-      return makeStatus(Code::kInvalidUsage, "ncclCommShrink: rank %d is on the list of excluded ranks; "
+      return makeStatus(Code::kInvalidArgument, "ncclCommShrink: rank %d is on the list of excluded ranks; "
                         "only those that stay call it", parent.rank());
     }
     bool known = survivors.size() + std::set<int>(excluded.begin(), excluded.end()).size() ==

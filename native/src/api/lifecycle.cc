@@ -135,7 +135,8 @@ Status properties(Communicator& comm, ncclCommProperties_t* out) {
   mine.version = out->version;
   mine.rank = comm.rank();
   mine.nRanks = comm.ranks();
-  mine.cudaDev = mine.nvmlDev = comm.device();
+  mine.cudaDev = comm.device();
+  mine.nvmlDev = -1;  // no GPU stands behind it
   mine.nLsaTeams = 1;
   mine.hostRmaSupport = true;
   mine.commHash = comm.hash();
