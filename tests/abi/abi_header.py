@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 INCLUDE = REPOSITORY / "native" / "include"
 STANDIN = Path(__file__).resolve().parent / "standin"
 SYMBOLS = Path(__file__).resolve().parent / "symbols.txt"
+
+# The fixture compile_c of conftest.py.
+Compile = Callable[..., Path]
 
 # A declaration after preprocessing: one result type, one name, parameters without parentheses.
 _FUNCTION = re.compile(r"((?:const )?\w+ ?\*?) ?\b(p?nccl\w+|flexlink\w+) ?\(([^()]*)\) ?;")

@@ -13,15 +13,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from abi_header import INCLUDE, REPOSITORY
+from abi_header import INCLUDE, REPOSITORY, Compile
 
 VENDOR_WHEEL = "nvidia-nccl-cu13==2.32.3"
 VENDOR_CACHE = REPOSITORY / "build" / "vendor" / "nccl-2.32.3"
-Compile = Callable[..., Path]
 
 
 def _newest_build() -> Path | None:

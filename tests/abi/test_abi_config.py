@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from works_probe import COUNT, FLOAT32, NULL, SUM, Api, ptr, size
+from abi_client import COUNT, FLOAT32, NULL, SUM, Api, ptr, size
 
 SUCCESS, INVALID_ARGUMENT = 0, 4
 MAGIC = 0xCAFEBEEF

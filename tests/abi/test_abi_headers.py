@@ -6,8 +6,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from abi_header import STANDIN, functions, listed_names
-from conftest import Compile
+from abi_header import STANDIN, Compile, functions, listed_names
 
 STANDARDS = ["c99", "c11", "c17", "c++11", "c++17", "c++20"]
 CUDA = "#include <cuda_runtime.h>\n"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import Compile
+from abi_header import Compile
 
 # Loads the library and compares threads and open files before and after; then asks for versions.
 LOADER = r"""

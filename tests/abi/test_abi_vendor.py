@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import wrong_calls
-from abi_header import INCLUDE, STANDIN, functions, listed_names
-from conftest import Compile
+from abi_header import INCLUDE, STANDIN, Compile, functions, listed_names
 
 # The vendor declares these for other systems only; their types are in its debug information.
 UNDECLARED = {"ncclGinOutboxCreateRequirement", "ncclGinInboxA2ACreateRequirement"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import wrong_calls
+from abi_client import Api, ptr, size
 from abi_header import functions, listed_names
-from works_probe import Api, ptr, size
 from wrong_calls import Answer
 
 SUCCESS, SYSTEM_ERROR, INVALID_ARGUMENT, INVALID_USAGE = 0, 2, 4, 5
