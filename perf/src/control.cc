@@ -78,6 +78,7 @@ std::vector<std::vector<double>> SharedControl::exchange(const std::vector<doubl
   std::copy(mine.begin(), mine.end(), page_->numbers[self_]);
   barrier();
   std::vector<std::vector<double>> rows;
+  rows.reserve(static_cast<size_t>(participants_));
   for (int i = 0; i < participants_; ++i) {
     rows.emplace_back(page_->numbers[i], page_->numbers[i] + mine.size());
   }

@@ -120,8 +120,8 @@ bool NcclBackend::wait() {
 ncclResult_t NcclBackend::issue(const Call& c, int local) {
   const NcclLibrary& library = *setup_.library;
   const auto type = static_cast<ncclDataType_t>(c.type);
-  const ncclComm_t comm = comms_[local];
-  const cudaStream_t stream = streams_[local];
+  ncclComm_t comm = comms_[local];
+  cudaStream_t stream = streams_[local];
   switch (c.collective) {
     case Collective::kAllReduce:
       return library.ncclAllReduce(c.send, c.recv, c.count, type, reduction(c, local), comm,

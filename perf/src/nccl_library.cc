@@ -22,9 +22,8 @@ std::filesystem::path programFolder() {
 }  // namespace
 
 std::string NcclLibrary::describe() const {
-  const std::string nccl = "NCCL " + std::to_string(version / 10000) + "." +
-                           std::to_string(version / 100 % 100) + "." +
-                           std::to_string(version % 100);
+  std::string nccl = "NCCL " + std::to_string(version / 10000) + "." +
+                     std::to_string(version / 100 % 100) + "." + std::to_string(version % 100);
   if (!flexlinkGetVersion) return nccl;
   return std::string("FlexLink ") + flexlinkGetVersion() + " (" + nccl + ")";
 }

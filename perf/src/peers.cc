@@ -17,7 +17,7 @@ namespace {
 
 std::string peersFolder() {
   const char* folder = std::getenv("FLPERF_PEERS");
-  const std::string path = folder && *folder ? folder : FLEXLINK_PERF_FOLDER "/peers";
+  std::string path = folder && *folder ? folder : FLEXLINK_PERF_FOLDER "/peers";
   if (!std::filesystem::exists(path + "/prepare.py")) {
     fail("%s has no prepare.py: set FLPERF_PEERS to the folder perf/peers of a source checkout",
          path.c_str());

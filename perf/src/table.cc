@@ -66,7 +66,7 @@ std::vector<DeviceLine> Table::devices() {
   for (int word = 0; word < kHostWords; ++word) {
     double value = 0;
     for (int i = kCharsInWord - 1; i >= 0; --i) {
-      const auto at = static_cast<size_t>(word * kCharsInWord + i);
+      const size_t at = static_cast<size_t>(word) * kCharsInWord + static_cast<size_t>(i);
       value = value * 256 + (at < host.size() ? static_cast<unsigned char>(host[at]) : 0);
     }
     mine.push_back(value);

@@ -80,6 +80,7 @@ Segment sentBy(const CheckCase& check) {
 // Block j holds what rank j sent to this rank, from index `start` of its send buffer.
 std::vector<Segment> blocks(const CheckCase& check, size_t start) {
   std::vector<Segment> segments;
+  segments.reserve(static_cast<size_t>(check.ranks));
   for (int j = 0; j < check.ranks; ++j) {
     segments.push_back({static_cast<size_t>(j) * check.shape.count, check.shape.count, start,
                         contributionOf(recipeOf(check), j)});
