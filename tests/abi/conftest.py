@@ -20,6 +20,7 @@ import pytest
 from abi_header import INCLUDE, REPOSITORY, Compile
 
 VENDOR_WHEEL = "nvidia-nccl-cu13==2.32.3"
+FETCH_SECONDS = 100  # 305 MB; less than one test may take
 VENDOR_CACHE = REPOSITORY / "build" / "vendor" / "nccl-2.32.3"
 
 
@@ -81,9 +82,11 @@ def _fetch_vendor_wheel() -> Path:
         return Path(named)
     VENDOR_CACHE.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", VENDOR_WHEEL]
-    done = subprocess.run(
-        [*command, "--dest", str(VENDOR_CACHE)], capture_output=True, text=True, timeout=600
-    )
+    command += ["--dest", str(VENDOR_CACHE)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{VENDOR_WHEEL} did not arrive within {FETCH_SECONDS} s")
     wheels = sorted(VENDOR_CACHE.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
