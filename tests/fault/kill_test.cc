@@ -185,9 +185,24 @@ RANK_BODY(KilledInInit) {
     usleep(300'000);
   }
   ncclComm_t comm = nullptr;
-  const ncclResult_t result = ncclCommInitRank(&comm, ctx.size, id, ctx.rank);
-  RANK_TRUE_MSG(result == ncclRemoteError, resultName(result) << ": " << lastError(nullptr));
+  RANK_IS(ncclCommInitRank(&comm, ctx.size, id, ctx.rank), ncclRemoteError);
   checkNamesAVictim(lastError(nullptr), plan, RANK_WHERE);
+  checkPrompt(ctx);
+  if (last) ctx.set(kDone);
+  if (ctx.rank == 0) ctx.wait(kDone);  // who made the id stays
+}
+
+// The process that made the id is gone: those inside and those that come later learn it.
+RANK_BODY(RootKilledInInit) {
+  const Plan plan(ctx.args);
+  const ncclUniqueId id = ctx.id(0);
+  ctx.set(kReady + ctx.rank);
+  if (ctx.rank == ctx.size - 1) {
+    ctx.wait(kKilledAt);
+    usleep(300'000);
+  }
+  ncclComm_t comm = nullptr;
+  RANK_IS(ncclCommInitRank(&comm, ctx.size, id, ctx.rank), ncclRemoteError);
   checkPrompt(ctx);
 }
 

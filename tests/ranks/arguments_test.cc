@@ -71,9 +71,9 @@ RANK_BODY(BadCollectives) {
        {"Send NULL", "send buffer", [=] { return ncclSend(nullptr, 8, kInt, 0, c, nullptr); }},
        {"Recv peer n", "peer", [=] { return ncclRecv(r, 8, kInt, n, c, nullptr); }},
        {"Recv NULL", "receive buffer", [=] { return ncclRecv(nullptr, 8, kInt, 0, c, nullptr); }},
-       {"count that overflows", "count",
+       {"count that overflows", "elements",
         [=] { return ncclAllReduce(s, r, SIZE_MAX / 2, kInt, ncclSum, c, nullptr); }},
-       {"AllGather that overflows", "count",
+       {"AllGather that overflows", "elements",
         [=] { return ncclAllGather(s, r, SIZE_MAX / 4 - 1, kInt, c, nullptr); }}},
       comm);
   for (int32_t x : b) RANK_EQ(x, -1);
