@@ -17,11 +17,17 @@
 //   FLEXLINK_API(ncclResult_t, ncclCommCount, (const ncclComm_t comm, int* count)) {
 //     return flexlink::guarded([&]() -> flexlink::Status { ... });
 //   }
-// nothrow: what `guarded` promises; said on both, so that the compiler need not find it out.
-#define FLEXLINK_API(result, name, args)                                             \
-  extern "C" __attribute__((weak, visibility("default"), nothrow, alias("p" #name))) \
-  result name args;                                                                  \
-  extern "C" __attribute__((visibility("default"), nothrow)) result p##name args
+// nothrow: what `guarded` promises; said on both, so that GCC need not find it out. Clang takes it
+// for part of the type, which the header, being C, does not say.
+#ifdef __clang__
+#define FLEXLINK_NOTHROW
+#else
+#define FLEXLINK_NOTHROW nothrow,
+#endif
+#define FLEXLINK_API(result, name, args)                                                     \
+  extern "C" __attribute__((FLEXLINK_NOTHROW weak, visibility("default"), alias("p" #name))) \
+  result name args;                                                                          \
+  extern "C" __attribute__((FLEXLINK_NOTHROW visibility("default"))) result p##name args
 
 // Defines a function of flexlink.h: strong, no twin.
 #define FLEXLINK_OWN_API(result, name, args) \

@@ -406,7 +406,8 @@ void PeerProcess::fetch(uint32_t regionId, FetchDone done) {
     if (!fresh && known.state == State::kAsked) return;
     if (fresh) known.state = State::kAsked;
   }
-  if (known.state == State::kMapped) return done(known.mapping);
+  // Not moved away: a slot that is mapped or refused is neither fresh nor asked for.
+  if (known.state == State::kMapped) return done(known.mapping);  // NOLINT(bugprone-use-after-move)
   if (known.state == State::kRefused) {
     return done(makeStatus(Code::kRemote, "process %d does not share region %u", card_.pid, regionId));
   }
