@@ -163,7 +163,9 @@ RANK_BODY(MakeAndDestroyMany) {
   std::string mapsBefore;
   for (int round = 0; round < plan.warm + plan.rounds; ++round) {
     if (round == plan.warm) {
+      usleep(200'000);  // as at the end
       ctx.barrier();
+      usleep(200'000);  // as below: both counts are taken at rest
       before = countsOf(getpid());
       mapsBefore = mappingsText(getpid());
       ctx.barrier();

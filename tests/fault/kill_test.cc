@@ -295,6 +295,9 @@ TEST(Kill, WhileAllAreIdleShowsInTheAsyncError) {
   hit({"KilledWhileAllAreIdle", 3, How::kProcesses, "2 allreduce 1", 100});
 }
 TEST(Kill, InInitEndsTheOthersInit) { hit({"KilledInInit", 4, How::kProcesses, "1 init 0", 300}); }
+TEST(Kill, OfTheProcessThatMadeTheIdEndsTheOthersInit) {
+  hit({"RootKilledInInit", 3, How::kProcesses, "0 init 0", 300});
+}
 TEST(Kill, InSplitEndsTheOthersSplit) {
   hit({"KilledInSplit", 3, How::kProcesses, "1 split 0", 200});
   hit({"KilledInSplit", 3, How::kProcesses, "0 split 0", 200});
