@@ -74,7 +74,7 @@ Status checkBuffers(const Arguments& in, const Communicator& comm) {
   size_t blocks = needs.allRanks ? static_cast<size_t>(comm.ranks()) : 1;
   size_t limit = std::numeric_limits<ptrdiff_t>::max();
   if (in.count > limit / blocks / typeSize(static_cast<DataType>(in.type))) {
-    return makeStatus(Code::kInvalidArgument, "%s on rank %d: %zu elements do not fit in memory",
+    return makeStatus(Code::kInvalidArgument, "%s on rank %d: a count of %zu elements does not fit in memory",
                       collectiveName(in.kind), comm.rank(), in.count);
   }
   return {};

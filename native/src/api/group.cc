@@ -173,6 +173,7 @@ Status awaitCreations(const std::vector<GroupedCreation>& creations) {
     async = async || !each.shell->blocking;
     if (!each.shell->blocking) continue;
     Status status = awaitCreation(each.shell);
+    if (!status.ok() || each.handle == nullptr) retireShell(each.shell);
     if (!status.ok() && each.handle != nullptr) *each.handle = nullptr;
     if (!status.ok() && first.ok()) first = status;
   }

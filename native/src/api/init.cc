@@ -138,6 +138,7 @@ Status split(ncclComm_t comm, int color, int key, ncclComm_t* out, ncclConfig_t*
     plan.meeting.key = meetingKey(kSplit, parent.nextOrdinal());
     plan.meeting.size = static_cast<uint32_t>(parent.ranks());
     plan.meeting.index = static_cast<uint32_t>(parent.rank());
+    for (int rank = 0; rank < parent.ranks(); ++rank) parent.addAttendant(rank, &plan.attendants);
     return {};
   }));
   plan.split = true;
@@ -178,6 +179,7 @@ Status shrink(ncclComm_t comm, const std::vector<int>& excluded, ncclComm_t* out
     parent.drainOrFail();
     FLEXLINK_TRY_ASSIGN(plan, planFromParent(parent, survivors[0], config));
     uint64_t which = parent.nextOrdinal();  // and who stays, so that unlike lists do not meet
+    for (int rank : survivors) parent.addAttendant(rank, &plan.attendants);
     for (int rank : survivors) which = which * 1000003 + static_cast<uint64_t>(rank);
     plan.meeting.key = meetingKey(kShrink, which);
     plan.meeting.size = static_cast<uint32_t>(survivors.size());

@@ -17,10 +17,10 @@ void dismantle(ncclComm* shell) {
   {
     ShellLock lock(shell);
     std::lock_guard<std::mutex> life(shell->life);
-    shell->state.store(ncclComm::State::kGone, std::memory_order_release);
-    shell->magic = 0;
     gone = std::move(shell->impl);
   }
+  gone.reset();
+  retireShell(shell);
 }
 
 Status abortComm(ncclComm_t comm) {

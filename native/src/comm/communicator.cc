@@ -92,6 +92,11 @@ bool Communicator::oneProcess() const {
                      [](const MemoryPeer& peer) { return peer.process == nullptr; });
 }
 
+void Communicator::addAttendant(int rank, std::vector<Attendant>* to) const {
+  const MemoryPeer& peer = parts_.peers[static_cast<size_t>(rank)];
+  if (peer.process != nullptr) to->push_back({peer.process, peer.name});
+}
+
 void Communicator::failAll(const Status& status) {
   noteFailure(status);
   lane_->abort(status);

@@ -37,6 +37,12 @@ struct CommConfig {
   std::string name;
 };
 
+// A rank of another process whose death ends a meeting, because it is expected there.
+struct Attendant {
+  std::shared_ptr<PeerProcess> process;
+  std::string name;
+};
+
 // All that creation has found out; moved into the communicator.
 struct CommParts {
   int rank = 0;
@@ -98,6 +104,7 @@ class Communicator {
   const CommConfig& config() const { return parts_.config; }
   const RankCard& card(int rank) const { return parts_.cards[static_cast<size_t>(rank)]; }
   bool oneProcess() const;
+  void addAttendant(int rank, std::vector<Attendant>* to) const;
   size_t segmentBytes() const { return parts_.layout.bytes(); }
   size_t poolBytes() const { return parts_.layout.poolBytes; }
 

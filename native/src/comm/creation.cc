@@ -20,6 +20,7 @@
 namespace flexlink {
 namespace {
 
+constexpr int64_t kWatchNanos = 50'000'000;
 constexpr size_t kPoolBytes = 6 << 20;  // with the rest of a segment below 8 MiB
 
 struct ColorKey {
@@ -72,6 +73,9 @@ class Creation : public std::enable_shared_from_this<Creation> {
   void sayReady(const Status& status);
   bool mayAttach(size_t rank) const;
   bool oversubscribed() const;
+  Status deadAttendant() const;
+  void watchAttendants();
+  void endUnlessSomebodyDied(const Status& status);
   void end(const Status& status);
 
   ncclComm* const shell_;
@@ -98,6 +102,7 @@ void Creation::start() {
     if (!status.ok()) return end(status);
   }
   auto self = shared_from_this();
+  if (!plan_.attendants.empty()) watchAttendants();
   participant_ = Participant::join(
       plan_.meeting, first, [self](uint32_t round, Result<std::vector<std::string>> blobs) {
         self->heard(round, std::move(blobs));
@@ -106,11 +111,35 @@ void Creation::start() {
 
 void Creation::heard(uint32_t round, Result<std::vector<std::string>> blobs) {
   auto self = shared_from_this();  // end() drops the participant, which holds us
-  if (!blobs.ok()) return end(blobs.status());
+  if (!blobs.ok()) return endUnlessSomebodyDied(blobs.status());
   if (plan_.split && round == 0) return hearColors(blobs.value());
   if (plan_.split) --round;
   if (round == 0) return hearCards(blobs.value());
   hearReadiness(blobs.value());
+}
+
+Status Creation::deadAttendant() const {
+  for (const Attendant& attendant : plan_.attendants) {
+    if (!attendant.process->dead()) continue;
+    return makeStatus(Code::kRemote, "%s is dead: it cannot come to the set-up of the new communicator",
+                      attendant.name.c_str());
+  }
+  return {};
+}
+
+void Creation::watchAttendants() {
+  if (ended_) return;
+  Status dead = deadAttendant();
+  if (!dead.ok()) return end(dead);
+  auto self = shared_from_this();
+  Reactor::instance().value()->after(kWatchNanos, [self] { self->watchAttendants(); });
+}
+
+// A broken connection may be heard of before the death that broke it: the death says more.
+void Creation::endUnlessSomebodyDied(const Status& status) {
+  if (status.code() != Code::kRemote || plan_.attendants.empty()) return end(status);
+  auto self = shared_from_this();
+  Reactor::instance().value()->after(4 * kWatchNanos, [self, status] { self->end(status); });
 }
 
 void Creation::hearColors(const std::vector<std::string>& blobs) {
@@ -318,6 +347,7 @@ void Creation::end(const Status& status) {
   auto self = shared_from_this();
   if (ended_) return;
   ended_ = true;
+  plan_.attendants.clear();
   if (participant_) {
     participant_->leave();
     // It may be what is calling us: let go of it when the call is over.

@@ -3,7 +3,7 @@
 // mapped, verified lane. Callers wait for it or poll; nothing here blocks.
 #pragma once
 
-#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,6 +20,7 @@ struct CreationPlan {
   int color = -1;      // -1: in no group; the creation ends with an empty shell
   int key = 0;
   uint64_t parentHash = 0;
+  std::vector<Attendant> attendants;  // known from the parent; empty for a world
   CommConfig config;
   int device = 0;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The door of a process: its TCP listener and the meetings that it keeps. Whoever does not say the
 // right cookie in time is shown out without a word. Control thread only, except the start.
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -38,6 +39,13 @@ struct Gathering {
 
 using GatheringKey = std::pair<Cookie, uint64_t>;
 
+// A meeting that failed before all had come: the others are told when they come.
+struct Failed {
+  std::string message;
+  std::vector<bool> told;  // by index
+  Reactor::TimerId timer = 0;
+};
+
 struct Visitor {
   std::unique_ptr<FrameStream> stream;
   bool greeted = false;
@@ -68,6 +76,8 @@ class Door {
   void greet(int fd, const wire::Hello& hello);
   void said(Gathering* gathering, const GatheringKey& key, uint32_t index, std::string blob);
   void failAll(const GatheringKey& key, const Status& status);
+  void remember(const GatheringKey& key, const Gathering& gathering, const std::string& message);
+  bool tellFailed(int fd, const wire::Hello& hello);
   void send(int fd, const std::string& message);
   void drop(int fd);
   bool knows(const Cookie& cookie) {
@@ -85,6 +95,7 @@ class Door {
   std::unordered_map<int, Visitor> visitors_;
   size_t strangers_ = 0;
   std::map<GatheringKey, Gathering> gatherings_;
+  std::map<GatheringKey, Failed> failed_;
 };
 
 Result<SocketAddress> Door::address() {
@@ -180,6 +191,7 @@ void Door::greet(int fd, const wire::Hello& hello) {
   visitor.stream->setMaxBytes(wire::kMaxTableBytes);
   visitor.key = {hello.cookie, hello.key};
   visitor.index = hello.index;
+  if (tellFailed(fd, hello)) return;
   auto [place, fresh] = gatherings_.try_emplace(visitor.key);
   Gathering& gathering = place->second;
   if (fresh) {
@@ -254,6 +266,37 @@ void Door::failAll(const GatheringKey& key, const Status& status) {
   for (const Member& member : gathering.members) {
     if (member.fd >= 0) send(member.fd, message);
   }
+  remember(key, gathering, message);
+}
+
+// Until every rank that had not come has been told, or as long as a meeting may last.
+void Door::remember(const GatheringKey& key, const Gathering& gathering, const std::string& message) {
+  Failed failed{message, {}, 0};
+  bool all = true;
+  for (const Member& member : gathering.members) {
+    failed.told.push_back(member.came);
+    all = all && member.came;
+  }
+  if (all) return;
+  double limit = settings().initTimeoutSeconds > 0 ? settings().initTimeoutSeconds : 120;
+  failed.timer = reactor_->after(static_cast<int64_t>(limit * 1e9), [this, key] { failed_.erase(key); });
+  failed_[key] = std::move(failed);
+}
+
+bool Door::tellFailed(int fd, const wire::Hello& hello) {
+  auto found = failed_.find({hello.cookie, hello.key});
+  if (found == failed_.end() || hello.index >= found->second.told.size() ||
+      found->second.told[hello.index]) {
+    return false;
+  }
+  Failed& failed = found->second;
+  failed.told[hello.index] = true;
+  send(fd, failed.message);
+  if (std::find(failed.told.begin(), failed.told.end(), false) == failed.told.end()) {
+    reactor_->cancel(failed.timer);
+    failed_.erase(found);
+  }
+  return true;
 }
 
 void Door::send(int fd, const std::string& message) {

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include <deque>
 #include <unordered_set>
 
 namespace flexlink {
@@ -11,9 +12,14 @@ namespace {
 
 // All shells ever made, so that a leak checker finds them and the exit handler can say good-bye.
 struct Shells {
-  std::mutex mutex;  // guards all
+  std::mutex mutex;  // guards both
   std::unordered_set<ncclComm*> all;
+  std::deque<ncclComm*> retired;  // oldest first
 };
+
+// A shell serves again only after so many others were destroyed: a stale handle is found out as long
+// as it is not very stale, and a program that makes communicators for ever does not grow.
+constexpr size_t kQuarantine = 32;
 
 Shells& shells() {
   static Shells* shells = new Shells;
@@ -44,11 +50,30 @@ void sayGoodBye() {
 }  // namespace
 
 ncclComm* newShell() {
+  std::lock_guard<std::mutex> lock(shells().mutex);
+  if (shells().retired.size() > kQuarantine) {
+    ncclComm* shell = shells().retired.front();
+    shells().retired.pop_front();
+    std::lock_guard<std::mutex> life(shell->life);
+    shell->creationFailure = Status();
+    shell->state.store(ncclComm::State::kConnecting, std::memory_order_release);
+    shell->magic = ncclComm::kMagic;
+    return shell;
+  }
   auto* shell = new ncclComm;
   shell->drive = driveShell;
-  std::lock_guard<std::mutex> lock(shells().mutex);
   shells().all.insert(shell);
   return shell;
+}
+
+void retireShell(ncclComm* shell) {
+  std::lock_guard<std::mutex> lock(shells().mutex);
+  {
+    std::lock_guard<std::mutex> life(shell->life);
+    shell->state.store(ncclComm::State::kGone, std::memory_order_release);
+    shell->magic = 0;
+  }
+  shells().retired.push_back(shell);
 }
 
 ncclComm* shellOf(ncclComm_t handle) {

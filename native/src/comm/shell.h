@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an ncclComm_t points to. The shell is never freed (some 200 bytes): a thread that comes late
-// with a destroyed communicator finds that out instead of reading freed memory.
+// What an ncclComm_t points to. A shell is never freed (some 300 bytes; it serves again later): a
+// thread that comes late with a destroyed communicator finds that out instead of reading freed memory.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,7 @@ struct ncclComm : flexlink::Driven {
   bool tryLock() { return !locked.exchange(true, std::memory_order_acquire); }
   void unlock() { locked.store(false, std::memory_order_release); }
 
-  uint64_t magic = kMagic;
+  std::atomic<uint64_t> magic{kMagic};  // 0: destroyed
   bool blocking = true;  // set before the handle is given out
   std::atomic<bool> locked{false};  // acquire in tryLock, release in unlock
   std::atomic<State> state{State::kConnecting};  // release after impl is set, acquire by callers
@@ -38,6 +38,9 @@ struct ncclComm : flexlink::Driven {
 namespace flexlink {
 
 ncclComm* newShell();
+
+// The communicator is out of it, nobody will be given this handle again for some time.
+void retireShell(ncclComm* shell);
 
 // The shell behind a handle: nullptr for what is no communicator of ours.
 ncclComm* shellOf(ncclComm_t handle);

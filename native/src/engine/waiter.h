@@ -40,6 +40,7 @@ class Waiter {
   void moved() {
     rounds_ = 0;
     since_ = 0;
+    lookedBeforeYield_ = false;
   }
 
   // Is it time for a slow look around (dead peers, deadlines)? About every 50 us of waiting.
@@ -64,6 +65,9 @@ class Waiter {
     int64_t waited = now - since_;
     if (waited < policy_.spinNanos) {
       for (int i = 0; i < 16; ++i) cpuRelax();
+    } else if (!lookedBeforeYield_) {
+      // Giving the core away may take long: what is known already is looked at before.
+      look_ = lookedBeforeYield_ = true;
     } else if (waited < policy_.yieldNanos) {
       sched_yield();
     } else {
@@ -81,6 +85,7 @@ class Waiter {
   int64_t since_ = 0;  // ns; 0: the clock was not asked yet
   int64_t lastLook_ = 0;
   bool look_ = false;
+  bool lookedBeforeYield_ = false;
 };
 
 }  // namespace flexlink

@@ -208,7 +208,7 @@ Progress MemoryLane::takeAttached(const Call& call, Single* single, const CellHe
   iovec remote{reinterpret_cast<void*>(header.address + single->moved), part};
   ssize_t got = process_vm_readv(who.pid, &local, 1, &remote, 1, 0);
   if (got <= 0) {
-    if (who.process->dead()) return Progress::kWaiting;  // check() says it better
+    if (errno == ESRCH || who.process->dead()) return Progress::kWaiting;  // check() says it better
     return fail(makeStatus(Code::kSystem,
                            "rank %d cannot read %zu bytes of %s with process_vm_readv: %s; "
                            "FLEXLINK_CMA=0 goes without",
