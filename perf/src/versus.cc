@@ -2,6 +2,7 @@
 // The rounds and the table of versus.h.
 #include "versus.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 
 #include "control.h"
 #include "fail.h"
@@ -38,10 +40,24 @@ void endEverything() {
   std::filesystem::remove_all(*gFolder, ignored);
 }
 
+// Folders of comparisons that were killed: theirs is the process that their name says.
+void removeOldFolders(const std::string& base) {
+  constexpr std::string_view kPrefix = "flexlink-perf-";
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(base, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind(kPrefix, 0) != 0) continue;
+    const int pid = std::atoi(name.c_str() + kPrefix.size());
+    const bool dead = pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH;
+    if (dead) std::filesystem::remove_all(entry.path(), ignored);  // others' cannot be removed
+  }
+}
+
 // Memory-backed where there is such a place: the ranks' page must not wait for a disk.
 std::string makeFolder() {
   for (const char* base : {"/dev/shm", "/tmp"}) {
-    std::string path = std::string(base) + "/flexlink-perf-XXXXXX";
+    removeOldFolders(base);
+    std::string path = std::string(base) + "/flexlink-perf-" + std::to_string(getpid()) + "-XXXXXX";
     if (mkdtemp(path.data())) return path;
   }
   fail("no folder in /dev/shm or /tmp: %s", std::strerror(errno));
