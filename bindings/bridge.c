@@ -16,11 +16,11 @@ static const char* bridgeOpen(const char* path) {
     snprintf(bridgeError, sizeof(bridgeError), "dlopen: %s", dlerror());
     return bridgeError;
   }
-#define FLEXLINK_LOOKUP(name)                                                        \
-  *(void**)&name##Entry = dlsym(handle, #name);                                      \
-  if (name##Entry == NULL) {                                                         \
+#define FLEXLINK_LOOKUP(name)                                                         \
+  *(void**)&name##Entry = dlsym(handle, #name);                                       \
+  if (name##Entry == NULL) {                                                          \
     snprintf(bridgeError, sizeof(bridgeError), "%s does not export %s", path, #name); \
-    return bridgeError;                                                              \
+    return bridgeError;                                                               \
   }
   FLEXLINK_FUNCTIONS(FLEXLINK_LOOKUP)
   return NULL;

@@ -42,8 +42,8 @@ def module_source(names: list[str]) -> str:
 
 def make_builder() -> FFI:
     """The FFI object that cffi's setuptools hook compiles."""
-    declarations = (HERE / "declarations.h").read_text()
-    bridge = (HERE / "bridge.h").read_text()
+    declarations = (HERE / "declarations.cdef").read_text()
+    bridge = (HERE / "bridge.cdef").read_text()
     ffi = FFI()
     ffi.cdef(declarations + bridge)
     ffi.set_source(
