@@ -2,6 +2,7 @@
 // A good guest in its process: fork, exit without destroy, hundreds of communicators, silence.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -141,6 +142,35 @@ RANK_BODY(ExitWhileAThreadIsInside) {
   }
 }
 
+// A program's own signals interrupt system calls, not communication.
+RANK_BODY(SignalsAllTheTime) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};  // without SA_RESTART: every call sees EINTR
+  sigaction(SIGALRM, &action, nullptr);
+  const itimerval every{{0, 500}, {0, 500}};
+  setitimer(ITIMER_REAL, &every, nullptr);
+  for (int round = 0; round < 3; ++round) {
+    Comm comm = makeWorld(ctx, round);
+    Stream stream;
+    for (size_t count : {size_t{1}, size_t{3000}, size_t{1'000'000}}) {
+      std::vector<int32_t> data(count, 1);
+      for (int i = 0; i < 5; ++i) {
+        RANK_OK(ncclAllReduce(data.data(), data.data(), count, ncclInt32, ncclMax, comm,
+                              i % 2 == 0 ? nullptr : static_cast<cudaStream_t>(stream)));
+        stream.sync();
+      }
+      for (int32_t x : data) RANK_EQ(x, 1);
+    }
+    Comm child;
+    RANK_OK(ncclCommSplit(comm, 0, 0, child.put(), nullptr));
+    checkSum(child, ctx.size);
+    child.destroy();
+    comm.destroy();
+  }
+  const itimerval never{};
+  setitimer(ITIMER_REAL, &never, nullptr);
+}
+
 struct Rounds {
   int warm = 0;
   int rounds = 0;
@@ -250,6 +280,11 @@ TEST(Exit, WithWorkInFlightNeitherHangsNorCrashes) {
 }
 TEST(Exit, WhileAnotherThreadIsInsideNeitherHangsNorCrashes) {
   EXPECT_LT(pass("ExitWhileAThreadIsInside", 2, How::kProcesses).seconds, 5 * slowdown());
+}
+
+TEST(Signals, OfTheProgramDoNotDisturb) {
+  pass("SignalsAllTheTime", 3, How::kProcesses);
+  pass("SignalsAllTheTime", 2, How::kThreads);
 }
 
 TEST(Leaks, TwoHundredCommunicatorsLeaveNothingBehind) {

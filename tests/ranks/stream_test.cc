@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "flexlink/flexlink.h"
@@ -126,6 +129,51 @@ RANK_BODY(LargeGroup) {
   comm.destroy();
 }
 
+// A communicator and a stream go from thread to thread, one at a time.
+RANK_BODY(HandsFromThreadToThread) {
+  Comm comm = makeWorld(ctx);
+  Stream stream;
+  std::vector<int32_t> data(50'000, 1);
+  for (int round = 0; round < 10; ++round) {
+    ncclResult_t results[2] = {ncclInternalError, ncclInternalError};
+    std::thread([&] {
+      results[0] = ncclAllReduce(data.data(), data.data(), data.size(), ncclInt32, ncclMax, comm,
+                                 round % 3 == 0 ? nullptr : static_cast<cudaStream_t>(stream));
+    }).join();
+    std::thread([&] { results[1] = flexlinkStreamSynchronize(stream); }).join();
+    RANK_OK(results[0]);
+    RANK_OK(results[1]);
+    for (int32_t x : data) RANK_EQ(x, 1);
+  }
+  comm.destroy();
+}
+
+// Two threads of one rank, each with a communicator of its own, at the same time.
+RANK_BODY(OneThreadForEachCommunicator) {
+  Comm comms[2] = {makeWorld(ctx, 0), makeWorld(ctx, 1)};
+  std::string failures[2];
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&, t] {
+      for (int round = 0; round < 200; ++round) {
+        std::vector<int32_t> data(round % 5 == 0 ? 60'000 : 3, t + 1);
+        const ncclResult_t result = ncclAllReduce(data.data(), data.data(), data.size(), ncclInt32,
+                                                  ncclSum, comms[t], nullptr);
+        const bool exact = std::all_of(data.begin(), data.end(),
+                                       [&](int32_t x) { return x == (t + 1) * ctx.size; });
+        if (result == ncclSuccess && exact) continue;
+        failures[t] = resultName(result) + (exact ? "" : ", wrong sum");
+        return;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  RANK_EQ(failures[0], "");
+  RANK_EQ(failures[1], "");
+  comms[0].destroy();
+  comms[1].destroy();
+}
+
 RANK_BODY(OperatorDiesBeforeTheWorkRuns) {
   Comm comm = makeWorld(ctx);
   Stream stream;
@@ -183,6 +231,10 @@ TEST_P(Streams, OperationsRunInTheOrderOfTheCalls) {
 TEST_P(Streams, TicketOrdersTwoStreams) { pass("StreamWaitsForStream", 2); }
 TEST_P(Streams, TicketsGrowByOneForEachOperation) { pass("TicketsGrowByOne", 2); }
 TEST_P(Streams, ThousandsOfOperationsInFlightAllComplete) { pass("ThousandsInFlight", 3); }
+TEST_P(Streams, PassFromThreadToThread) { pass("HandsFromThreadToThread", 2); }
+TEST_P(Streams, ThreadsWithACommunicatorEachDoNotDisturbEachOther) {
+  pass("OneThreadForEachCommunicator", 2);
+}
 TEST_P(Streams, GroupOfManyOperationsCompletes) { pass("LargeGroup", 2); }
 TEST_P(Streams, OperatorMayBeDestroyedBeforeItsWorkRuns) {
   for (int size : {1, 3}) pass("OperatorDiesBeforeTheWorkRuns", size);
