@@ -263,6 +263,22 @@ TEST(ProbeFile, NextWriterNotesADeadProcessAndKeepsItsFile) {
   EXPECT_EQ(folder.files(), 3u);
 }
 
+TEST(ProbeFile, DeadProcesssFileKeepsOnlyThePagesThatItUsed) {
+  Folder folder;
+  const std::string dead = killedWriter(folder.path());
+  ASSERT_TRUE(ProbeFile::create(folder.path()).ok());
+  struct stat status {};
+  ASSERT_EQ(::stat(dead.c_str(), &status), 0);
+  EXPECT_EQ(status.st_size, static_cast<off_t>(FLEXLINK_PROBE_FILE_BYTES));
+  // With pages of 4 KiB it is 24 KiB: the header, the page of slot 0, ring 0.
+  EXPECT_LT(status.st_blocks * 512, static_cast<off_t>(FLEXLINK_PROBE_FILE_BYTES / 2));
+  const Reader reader(dead);
+  EXPECT_EQ(Reader::read(reader.slot(0).comm).id, 42u);
+  EXPECT_EQ(Reader::read(reader.slot(0).lanes[0]).count, 5u);
+  EXPECT_EQ(Reader::read(reader.record(0, 0)).count, 3u);
+  EXPECT_EQ(Reader::load(reader.slot(1).comm.generation), 0u);
+}
+
 TEST(ProbeFile, FileOfAProcessThatIsLongDeadIsRemovedByTheNextWriter) {
   Folder folder;
   const std::string dead = killedWriter(folder.path());

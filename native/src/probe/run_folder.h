@@ -35,7 +35,7 @@ struct FoundFile {
   std::string name;
   Liveness owner = Liveness::kUnknown;
   uint64_t goneSince = 0;  // when the owner was first found dead; for kUnknown: last sign of life
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;      // that it really takes
 };
 
 struct KeepLimits {
@@ -49,7 +49,8 @@ struct KeepLimits {
 std::vector<std::string> staleFiles(std::vector<FoundFile> files, const KeepLimits& limits);
 
 // Looks through the folder and removes what staleFiles says; with `all`, every dead process's file
-// (the file system is full). Notes in a dead process's file when it was first found dead.
+// (the file system is full). The first time that a process is found dead its file gets a note of
+// when that was, and shrinks to the pages that it used.
 void clearRunFolder(int folder, const ProcessId& self, bool all);
 
 }  // namespace flexlink
