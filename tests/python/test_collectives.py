@@ -47,3 +47,27 @@ def test_a_python_error_in_one_rank_ends_the_others_calls(flexlink_run: Run) -> 
     assert done.returncode == 1
     assert "KeyError: 'first'" in done.stderr
     assert "[1] flexlink.errors.RemoteError" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("how", ["sys.exit(0)", "pass", "os._exit(0)"])
+def test_leaving_without_closing_neither_hangs_nor_fails(flexlink_run: Run, how: str) -> None:
+    script = (
+        "import flexlink, numpy, os, sys\n"
+        "comm = flexlink.init()\n"
+        "handle = comm.all_reduce(numpy.ones(1 << 20), async_=True)\n"
+        f"handle.wait(30); {how}\n"
+    )
+    done = flexlink_run(2, sys.executable, "-c", script, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_two_communicators_of_one_world_do_not_mix(flexlink_run: Run) -> None:
+    script = (
+        "import flexlink, numpy\n"
+        "with flexlink.init() as one, flexlink.init() as two:\n"
+        "    first = one.all_reduce(numpy.full(3, 1), async_=True)\n"
+        "    second = two.all_reduce(numpy.full(3, 10))\n"
+        "    assert (first.wait(10) == 2).all() and (second == 20).all()\n"
+    )
+    done = flexlink_run(2, sys.executable, "-c", script)
+    assert done.returncode == 0, done.stderr
