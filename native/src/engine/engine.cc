@@ -14,7 +14,8 @@
 namespace flexlink {
 namespace {
 
-constexpr int64_t kLongNanos = 3600'000'000'000;
+// How long the thread stays awake for the next piece of work; below the time at which a Waiter sleeps.
+constexpr int64_t kAwakeNanos = 200'000;
 
 }  // namespace
 
@@ -67,7 +68,7 @@ void Engine::adopt(Driven* driven) {
     list_.push_back(driven);
   }
   lastAdopted_.store(nowNanos(), std::memory_order_relaxed);
-  myDoorbell().ring();
+  adopted_.notify_one();
 }
 
 // Either we see the work that came meanwhile, or its adopt() sees `listed` cleared.
@@ -99,6 +100,13 @@ bool Engine::driveAll(bool look, bool* anyLeft) {
   return moved;
 }
 
+// Without work the thread sleeps apart from the doorbell: it must not be what makes peers' rings cost
+// a system call.
+void Engine::sleepUntilAdopted() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  adopted_.wait(lock, [this] { return !list_.empty(); });
+}
+
 void Engine::loop() {
   Waiter waiter(waitPolicy(false));
   for (;;) {
@@ -113,12 +121,15 @@ void Engine::loop() {
       waiter.moved();
       continue;
     }
-    auto nothingYet = [this, anyLeft] {
+    if (!anyLeft && waiter.sinceNanos() != 0 && nowNanos() - waiter.sinceNanos() > kAwakeNanos) {
+      sleepUntilAdopted();
+      waiter.moved();
+      continue;
+    }
+    waiter.idle(myDoorbell(), [this] {
       bool left = false;
-      return !driveAll(false, &left) && left == anyLeft;
-    };
-    // Without work there is nothing to look at: only a ring ends the sleep.
-    waiter.idle(myDoorbell(), nothingYet, anyLeft ? WaitPolicy::kSleepNanos : kLongNanos);
+      return !driveAll(false, &left) && left;
+    });
   }
 }
 

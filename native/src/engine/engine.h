@@ -4,9 +4,8 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -50,10 +49,12 @@ class Engine {
   void loop();
   bool driveAll(bool look, bool* anyLeft);
   void dropIfIdle(Driven* driven);
+  void sleepUntilAdopted();
 
   static constexpr int64_t kGraceNanos = 50'000;
 
   std::mutex mutex_;  // guards list_
+  std::condition_variable adopted_;
   std::vector<Driven*> list_;
   std::atomic<int64_t> lastAdopted_{0};  // relaxed: only delays the engine's thread
 };
