@@ -76,4 +76,6 @@ double slowdown() {
 #endif
 }
 
+bool sanitized() { return slowdown() > 1; }
+
 }  // namespace ranktest

@@ -57,5 +57,6 @@ double nowSeconds();  // monotonic
 
 // Sanitizers make everything slower: factor for deadlines of whole runs, not for promises.
 double slowdown();
+bool sanitized();
 
 }  // namespace ranktest

@@ -15,6 +15,8 @@
 #include <set>
 #include <sstream>
 
+#include "support/board.h"
+
 namespace ranktest {
 namespace {
 
@@ -56,7 +58,10 @@ ProcessCounts countsOf(pid_t pid) {
   counts.fds = countNames(procPath(pid, "fd"));
   counts.threads = countNames(procPath(pid, "task"));
   std::ifstream maps(procPath(pid, "maps"));
-  for (std::string line; std::getline(maps, line);) ++counts.mappings;
+  // A sanitizer maps anonymous memory of its own all the time.
+  for (std::string line; std::getline(maps, line);) {
+    if (!sanitized() || line.find('/') != std::string::npos) ++counts.mappings;
+  }
   std::ifstream status(procPath(pid, "status"));
   for (std::string line; std::getline(status, line);) {
     if (line.starts_with("VmRSS:")) counts.rssKiB = std::stol(line.substr(6));
