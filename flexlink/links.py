@@ -160,23 +160,21 @@ def holding_up(rows: Sequence[Row]) -> list[str]:
         longest = max(nanos for _, nanos in waiting)
         who = ranges(sorted({row.comm.rank for row, _ in waiting}))
         lines.append(f"rank {rank} is awaited by rank {who}, {duration(longest)}: ")
-        lines[-1] += _excuse(rank, rows, max(_latest(row) for row, _ in waiting))
+        lines[-1] += _whereabouts(rank, rows)
     return lines
 
 
-def _latest(row: Row) -> int:
-    return max(lane.now.seq for lane in row.comm.lanes if lane.now is not None)
-
-
-def _excuse(rank: int, rows: Sequence[Row], seq: int) -> str:
+def _whereabouts(rank: int, rows: Sequence[Row]) -> str:
     row = next((row for row in rows if row.comm.rank == rank), None)
     if row is None:
         return "it is not seen on this machine"
     if row.process.life == "dead":
         return f"its process {row.process.pid} is dead"
-    if row.comm.entered <= seq:
-        return f"its process {row.process.pid} has not called operation #{seq} yet"
-    return f"it is at {doing(row)}"
+    what = doing(row)
+    if what == "idle":
+        # No number is compared: each rank counts its own calls, and sends are nobody else's.
+        return f"its process {row.process.pid} is in no operation of this communicator"
+    return f"it is at {what}"
 
 
 def _not_seen(rows: Sequence[Row]) -> list[int]:

@@ -20,10 +20,11 @@ def ticks_ago(minutes: float) -> int:
     return (now - START_NS) // 2 + TICKS_AT
 
 
-def member(rank: int, entered: int = 5, **lane: int) -> FakeFile:
+def member(rank: int, entered: int = 5, completed: int = 4, **lane: int) -> FakeFile:
     """Rank `rank` of 3 of communicator beef; in operation #4 when there is anything in `lane`."""
     file = FakeFile()
-    file.comm(0, b"world", id=0xBEEF, rankAndRanks=rank | 3 << 32, entered=entered, operations=4)
+    counts = {"entered": entered, "completed": completed, "operations": 4}
+    file.comm(0, b"world", id=0xBEEF, rankAndRanks=rank | 3 << 32, **counts)
     live = {"seq": 4, "call": call_word(0, 7, 0, 0, -1), "count": 2, "bytes": 8, "phase": 2}
     live["startTicks"] = ticks_ago(10.5)
     file.lane(0, 0, operations=4, totalBytes=1536, **(live | lane if lane else {}))
@@ -61,22 +62,22 @@ def test_ranks_of_one_communicator_stand_together(
     assert "#4 AllReduce 2 float32 sum, meeting 0%, 10m" in lines[2]
     assert lines[2].endswith("rank 2 3m")
     assert lines[3].split()[:4] == ["1", str(pid), "python", "ready"]
-    assert "memory 1.5 KiB" in lines[3] and "5 queued" in lines[3] and lines[3].endswith("  -")
+    assert "memory 1.5 KiB" in lines[3] and "1 queued" in lines[3] and lines[3].endswith("  -")
     assert lines[4] == "  not seen on this machine: rank 2"
     assert lines[5] == "  rank 2 is awaited by rank 0, 3m: it is not seen on this machine"
     assert len(lines) == 6
 
 
-def test_rank_that_has_not_called_the_operation_is_named(
+def test_rank_that_is_in_no_operation_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     member(0, **waiting_for(1, 2.5)).write(tmp_path, "probe-1-1.flx")
-    member(1, entered=4).write(tmp_path, "probe-2-1.flx")
+    member(1, entered=4, completed=4).write(tmp_path, "probe-2-1.flx")
     member(2, **waiting_for(1, 1.5)).write(tmp_path, "probe-3-1.flx")
     out = run(tmp_path, capsys)[0]
     pid = probe.snapshot([str(tmp_path)]).processes[0].pid
-    assert f"  rank 1 is awaited by rank 0, 2, 2m: its process {pid} has not called" in out
-    assert "has not called operation #4 yet\n" in out
+    line = f"  rank 1 is awaited by rank 0, 2, 2m: its process {pid} is in no operation"
+    assert f"{line} of this communicator\n" in out
 
 
 def test_rank_that_is_in_the_operation_is_said_to_be_there(
