@@ -102,6 +102,7 @@ Status initRank(const InitArguments& in, const ncclUniqueId& packed) {
                   id.cookie == cookieFromSecret(settings().secret, settings().commId);
   if (promised && in.rank == 0) FLEXLINK_TRY(openPromisedDoor(id));
   plan.meeting.address = id.address;
+  plan.meeting.mayOpenLate = promised;
   plan.meeting.cookie = id.cookie;
   plan.meeting.key = meetingKey(in.kind, 0);
   plan.meeting.size = static_cast<uint32_t>(in.ranks);

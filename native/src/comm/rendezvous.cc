@@ -22,10 +22,12 @@ struct Participant::Impl {
   uint32_t round = 0;
   Reactor::TimerId retryTimer = 0;
   Reactor::TimerId deadlineTimer = 0;
+  int64_t firstTrouble = 0;  // nowNanos() scale; 0: none yet
   std::string lastTrouble = "nobody listens there yet";
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);  // handlers look before they touch us
 
   static constexpr int64_t kRetryNanos = 20'000'000;
+  static constexpr int64_t kGoneNanos = 1'000'000'000;  // a door that was open and stays shut
 
   void connect();
   void connected();
@@ -95,6 +97,12 @@ void Participant::Impl::connected() {
 
 void Participant::Impl::retry(const std::string& trouble) {
   lastTrouble = trouble;
+  if (firstTrouble == 0) firstTrouble = nowNanos();
+  if (!meeting.mayOpenLate && nowNanos() - firstTrouble > kGoneNanos) {
+    return fail(makeStatus(Code::kRemote,
+                           "the process at %s that gathers the ranks cannot be reached any more: %s",
+                           meeting.address.text().c_str(), trouble.c_str()));
+  }
   auto guard = alive;
   retryTimer = reactor->after(kRetryNanos, [this, guard] {
     if (!*guard) return;

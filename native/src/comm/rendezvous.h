@@ -23,6 +23,7 @@ struct Meeting {
   uint32_t size = 0;      // participants
   uint32_t index = 0;     // this one, 0..size-1
   int64_t deadlineNanos = 0;  // nowNanos() scale; 0: no limit
+  bool mayOpenLate = false;   // the address was known before anybody listened (NCCL_COMM_ID)
 };
 
 // Takes the blobs of all participants of round `round` (by index) and gives this one's next blob;
