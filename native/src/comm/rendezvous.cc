@@ -99,8 +99,7 @@ void Participant::Impl::retry(const std::string& trouble) {
   lastTrouble = trouble;
   if (firstTrouble == 0) firstTrouble = nowNanos();
   if (!meeting.mayOpenLate && nowNanos() - firstTrouble > kGoneNanos) {
-    return fail(makeStatus(Code::kRemote,
-                           "the process at %s that gathers the ranks cannot be reached any more: %s",
+    return fail(makeStatus(Code::kRemote, "the process at %s that gathers the ranks is gone: %s",
                            meeting.address.text().c_str(), trouble.c_str()));
   }
   auto guard = alive;
