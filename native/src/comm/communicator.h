@@ -29,6 +29,8 @@ struct RankCard {
   uint8_t onHost;       // 1: host memory; 0: cuda
   uint8_t direct;       // FLEXLINK_DIRECT
   uint8_t cma;          // FLEXLINK_CMA
+  int64_t eagerBytes;   // FLEXLINK_EAGER_BYTES
+  int64_t chunkBytes;   // FLEXLINK_CHUNK_BYTES
   uint8_t cpus[128];    // affinity mask
 };
 

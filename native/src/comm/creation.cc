@@ -184,6 +184,8 @@ Status Creation::makeCard(std::string* bytes) {
   card.onHost = settings().device != "cuda";
   card.direct = settings().directCopy;
   card.cma = settings().cma;
+  card.eagerBytes = settings().eagerBytes;
+  card.chunkBytes = settings().chunkBytes;
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
   sched_getaffinity(0, sizeof cpus, &cpus);
@@ -314,7 +316,6 @@ void Creation::sayReady(const Status& status) {
 }
 
 void Creation::hearReadiness(const std::vector<std::string>& blobs) {
-  bool direct = true;
   for (size_t i = 0; i < blobs.size(); ++i) {
     Readiness ready;
     if (!fromBytes(blobs[i], &ready)) ready = Readiness{static_cast<int32_t>(Code::kInternal), 0, {}};
@@ -326,10 +327,15 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
     bool member = std::find(members_.begin(), members_.end(), i) != members_.end();
     cma_ = cma_ && (!member || ready.cma != 0);
   }
-  for (const RankCard& card : parts_.cards) direct = direct && card.direct != 0;
-  parts_.oversubscribed = oversubscribed();
-  parts_.tuning = memoryTuning(static_cast<int>(parts_.cards.size()), parts_.oversubscribed, direct,
-                               cma_);
+  if (parts_.cards.empty()) return end({});  // no colour, no communicator
+  TuningFacts facts;
+  facts.ranks = static_cast<int>(parts_.cards.size());
+  facts.oversubscribed = parts_.oversubscribed = oversubscribed();
+  for (const RankCard& card : parts_.cards) facts.direct = facts.direct && card.direct != 0;
+  facts.cma = cma_;
+  facts.eagerBytes = parts_.cards[0].eagerBytes;
+  facts.chunkBytes = parts_.cards[0].chunkBytes;
+  parts_.tuning = memoryTuning(facts);
   end({});
 }
 

@@ -8,16 +8,22 @@
 
 namespace flexlink {
 
-MemoryTuning memoryTuning(int ranks, bool oversubscribed, bool direct, bool cma) {
+MemoryTuning memoryTuning(const TuningFacts& facts) {
   MemoryTuning tuning;
-  tuning.direct = direct;
-  tuning.cma = cma;
+  tuning.direct = facts.direct;
+  tuning.cma = facts.cma;
   // Every rank reads every eager payload: what is cheap for two is not for sixteen.
-  tuning.eagerBytes = ranks <= 2 ? 8192 : ranks <= 4 ? 4096 : 2048;
-  if (oversubscribed) {
+  tuning.eagerBytes = facts.ranks <= 2 ? 32768 : facts.ranks <= 4 ? 8192 : 2048;
+  if (facts.oversubscribed) {
     // A hand-over costs a context switch: few, long steps.
     tuning.chunkBytes = 512 << 10;
-    tuning.eagerBytes = 16384;
+    tuning.eagerBytes = facts.ranks <= 8 ? kEagerCapacity : 16384;
+  }
+  if (facts.eagerBytes >= 0) {
+    tuning.eagerBytes = std::min(static_cast<size_t>(facts.eagerBytes), kEagerCapacity);
+  }
+  if (facts.chunkBytes > 0) {
+    tuning.chunkBytes = std::max<size_t>(static_cast<size_t>(facts.chunkBytes) / kLine * kLine, kLine);
   }
   return tuning;
 }

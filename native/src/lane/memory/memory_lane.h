@@ -61,7 +61,17 @@ struct MemoryTuning {
   bool cma = true;
 };
 
-MemoryTuning memoryTuning(int ranks, bool oversubscribed, bool direct, bool cma);
+// What all ranks together said at creation; the same on every rank.
+struct TuningFacts {
+  int ranks = 1;
+  bool oversubscribed = false;  // more ranks than cores
+  bool direct = true;           // every rank allows it
+  bool cma = true;              // every rank may read every other's memory
+  int64_t eagerBytes = -1;      // rank 0's FLEXLINK_EAGER_BYTES; -1: automatic
+  int64_t chunkBytes = -1;      // rank 0's FLEXLINK_CHUNK_BYTES
+};
+
+MemoryTuning memoryTuning(const TuningFacts& facts);
 
 class MemoryLane final : public Lane {
  public:

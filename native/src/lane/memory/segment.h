@@ -11,7 +11,7 @@ namespace flexlink {
 
 inline constexpr size_t kLine = 64;
 inline constexpr size_t kInlineBytes = 32;       // payload that travels in the entry's own line
-inline constexpr size_t kEagerCapacity = 32768;  // payload of an entry
+inline constexpr size_t kEagerCapacity = 65536;  // payload of an entry
 inline constexpr size_t kCellBytes = 16384;      // of a point-to-point ring, header included
 inline constexpr int kCells = 4;                 // 64 KiB for each peer
 inline constexpr int kSignals = 64;              // contexts x indices, for each peer
