@@ -34,8 +34,9 @@ ncclResult_t flexlinkStreamQuery(cudaStream_t stream);
 /* *ticket names all work that was enqueued so far (it grows by one for each piece of work). */
 ncclResult_t flexlinkStreamRecord(cudaStream_t stream, uint64_t* ticket);
 
-/* Waits until the work named by ticket is finished. timeoutMicros: microseconds; negative: no limit;
- * 0: only asks. Returns ncclInProgress when the time is over and the work is not finished. */
+/* Waits until the work named by ticket is finished. timeoutMicros: microseconds; negative: no
+ * limit; 0: only asks. Returns ncclInProgress when the time is over and the work is not finished.
+ */
 ncclResult_t flexlinkStreamWait(cudaStream_t stream, uint64_t ticket, int64_t timeoutMicros);
 
 /* Work that is enqueued on `stream` from now on starts after `ticket` of `other` is finished. */

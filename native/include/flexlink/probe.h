@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The layout of a probe file: what a process writes about its communicators, for readers outside it.
- * Layout only; who writes is native/src/probe/, who reads is flexlink/probe.py, prose is
+ * The layout of a probe file: what a process writes about its communicators, for readers outside
+ * it. Layout only; who writes is native/src/probe/, who reads is flexlink/probe.py, prose is
  * docs/probe.md. A field that changes place or meaning changes FLEXLINK_PROBE_LAYOUT.
  */
 #ifndef FLEXLINK_PROBE_H_
@@ -14,15 +14,15 @@
 #define FLEXLINK_PROBE_LAYOUT 1u
 
 #define FLEXLINK_PROBE_HEADER_BYTES 4096u
-#define FLEXLINK_PROBE_SLOTS 64u   /* communicators of one process that are open at the same time */
-#define FLEXLINK_PROBE_LANES 8u    /* live states of one communicator */
+#define FLEXLINK_PROBE_SLOTS 64u /* communicators of one process that are open at the same time */
+#define FLEXLINK_PROBE_LANES 8u  /* live states of one communicator */
 #define FLEXLINK_PROBE_RECORDS 256u /* completed operations that are kept for each communicator */
 #define FLEXLINK_PROBE_NAME_BYTES 56u
 #define FLEXLINK_PROBE_HOST_BYTES 64u
 #define FLEXLINK_PROBE_PROGRAM_BYTES 32u
 #define FLEXLINK_PROBE_BOOT_BYTES 16u
 
-#define FLEXLINK_PROBE_NO_RANK UINT32_C(0xffffffff)     /* in 32-bit fields */
+#define FLEXLINK_PROBE_NO_RANK UINT32_C(0xffffffff)      /* in 32-bit fields */
 #define FLEXLINK_PROBE_RECORD_NO_RANK UINT32_C(0xffffff) /* in the 24 bits of an outcome */
 
 /* What a tick is: a nanosecond of CLOCK_MONOTONIC, or one step of the processor's counter. */
@@ -61,20 +61,22 @@
 /* A call: collective | type << 8 | op << 16 | lane << 24 | (uint32_t)root << 32. Collective counts
  * as in base/types.h; type and op have NCCL's numbers. Root is -1 where a collective has none; for
  * send and receive it is the peer. */
-#define FLEXLINK_PROBE_CALL(collective, type, op, lane, root)                                      \
-  ((uint64_t)(uint8_t)(collective) | (uint64_t)(uint8_t)(type) << 8 | (uint64_t)(uint8_t)(op) << 16 | \
-   (uint64_t)(uint8_t)(lane) << 24 | (uint64_t)(uint32_t)(root) << 32)
+#define FLEXLINK_PROBE_CALL(collective, type, op, lane, root)         \
+  ((uint64_t)(uint8_t)(collective) | (uint64_t)(uint8_t)(type) << 8 | \
+   (uint64_t)(uint8_t)(op) << 16 | (uint64_t)(uint8_t)(lane) << 24 |  \
+   (uint64_t)(uint32_t)(root) << 32)
 
 /* One completed operation of one lane: 64 bytes, one cache line. */
 typedef struct {
-  uint64_t version;    /* 2n + 1 while record n is written, 2n + 2 when it is; n counts from 0 */
-  uint64_t seq;        /* number of the operation in its communicator */
-  uint64_t call;       /* FLEXLINK_PROBE_CALL */
-  uint64_t count;      /* elements, as in the call */
-  uint64_t bytes;      /* what this lane carried of it on this rank */
+  uint64_t version; /* 2n + 1 while record n is written, 2n + 2 when it is; n counts from 0 */
+  uint64_t seq;     /* number of the operation in its communicator */
+  uint64_t call;    /* FLEXLINK_PROBE_CALL */
+  uint64_t count;   /* elements, as in the call */
+  uint64_t bytes;   /* what this lane carried of it on this rank */
   uint64_t startTicks;
   uint64_t endTicks;
-  uint64_t outcome;    /* ncclResult_t | rank of the longest wait << 8 | that wait / 1024 ticks << 32 */
+  uint64_t
+      outcome; /* ncclResult_t | rank of the longest wait << 8 | that wait / 1024 ticks << 32 */
 } FlexlinkProbeRecord;
 
 /* What one lane of one communicator does now: 128 bytes. */
@@ -83,17 +85,17 @@ typedef struct {
   uint64_t seq;
   uint64_t call;
   uint64_t count;
-  uint64_t bytes;        /* what the operation will have moved at its end */
+  uint64_t bytes; /* what the operation will have moved at its end */
   uint64_t startTicks;
-  uint64_t phase;        /* FLEXLINK_PROBE_PHASE_* */
-  uint64_t bytesDone;    /* how far it is */
-  uint64_t waitRanks;    /* rank it waits for now | rank of its longest wait << 32 */
-  uint64_t waitSince;    /* ticks; since when it waits for the rank it waits for now */
-  uint64_t longestWait;  /* ticks; the longest wait that has ended, within this operation */
-  uint64_t operations;   /* completed on this lane, alone */
-  uint64_t totalBytes;   /* of completed operations, alone */
-  uint64_t busyTicks;    /* sum of end - start, alone */
-  uint64_t waitedTicks;  /* sum of all waits that have ended, alone */
+  uint64_t phase;       /* FLEXLINK_PROBE_PHASE_* */
+  uint64_t bytesDone;   /* how far it is */
+  uint64_t waitRanks;   /* rank it waits for now | rank of its longest wait << 32 */
+  uint64_t waitSince;   /* ticks; since when it waits for the rank it waits for now */
+  uint64_t longestWait; /* ticks; the longest wait that has ended, within this operation */
+  uint64_t operations;  /* completed on this lane, alone */
+  uint64_t totalBytes;  /* of completed operations, alone */
+  uint64_t busyTicks;   /* sum of end - start, alone */
+  uint64_t waitedTicks; /* sum of all waits that have ended, alone */
   uint64_t reserved;
 } FlexlinkProbeLane;
 
@@ -106,16 +108,16 @@ typedef struct {
   uint64_t rankAndRanks; /* rank | number of ranks << 32 */
   uint64_t hostAndHosts; /* this rank's host number | number of hosts << 32 */
   uint64_t openedTicks;
-  uint64_t closedTicks;  /* 0: open; alone */
+  uint64_t closedTicks;                 /* 0: open; alone */
   char name[FLEXLINK_PROBE_NAME_BYTES]; /* UTF-8, filled up with zeros */
   uint64_t reserved0;
   /* Each alone, and on cache lines of their own. */
-  uint64_t state;       /* FLEXLINK_PROBE_STATE_* */
-  uint64_t entered;     /* highest operation number that the program has called for, + 1 */
-  uint64_t completed;   /* highest completed operation number + 1 */
-  uint64_t operations;  /* completed operations; one that is split over lanes counts once */
-  uint64_t failures;    /* records with a result other than ncclSuccess */
-  uint64_t records;     /* records written; the ring holds the last FLEXLINK_PROBE_RECORDS */
+  uint64_t state;      /* FLEXLINK_PROBE_STATE_* */
+  uint64_t entered;    /* highest operation number that the program has called for, + 1 */
+  uint64_t completed;  /* highest completed operation number + 1 */
+  uint64_t operations; /* completed operations; one that is split over lanes counts once */
+  uint64_t failures;   /* records with a result other than ncclSuccess */
+  uint64_t records;    /* records written; the ring holds the last FLEXLINK_PROBE_RECORDS */
   uint64_t reserved1[10];
 } FlexlinkProbeComm;
 
@@ -128,9 +130,9 @@ typedef struct {
 typedef struct {
   uint64_t version;
   uint64_t firstTicks;
-  uint64_t firstNs;    /* CLOCK_MONOTONIC at firstTicks */
+  uint64_t firstNs; /* CLOCK_MONOTONIC at firstTicks */
   uint64_t lastTicks;
-  uint64_t lastNs;     /* CLOCK_MONOTONIC at lastTicks */
+  uint64_t lastNs; /* CLOCK_MONOTONIC at lastTicks */
   uint64_t reserved[3];
 } FlexlinkProbeClock;
 
@@ -140,7 +142,7 @@ typedef struct {
   uint32_t layout;
   uint32_t headerBytes;
   uint64_t fileBytes;
-  uint32_t pid;          /* as the process sees itself, in its own pid namespace */
+  uint32_t pid; /* as the process sees itself, in its own pid namespace */
   uint32_t uid;
   uint64_t startTime;    /* field 22 of /proc/<pid>/stat: with pid and boot it names the process */
   uint64_t pidNamespace; /* inode of /proc/self/ns/pid, or 0 */
@@ -150,17 +152,17 @@ typedef struct {
   uint32_t slotsOffset;   /* from here on: where things are, from the start of the file */
   uint32_t slotBytes;
   uint32_t slotCount;
-  uint32_t lanesOffset;   /* from the start of a slot */
+  uint32_t lanesOffset; /* from the start of a slot */
   uint32_t laneBytes;
   uint32_t laneCount;
-  uint32_t ringsOffset;   /* ring i belongs to slot i */
+  uint32_t ringsOffset; /* ring i belongs to slot i */
   uint32_t recordBytes;
-  uint32_t recordCount;   /* of one ring */
+  uint32_t recordCount;    /* of one ring */
   uint32_t libraryVersion; /* FlexLink's: major * 10000 + minor * 100 + patch */
   uint32_t reserved0;
   char program[FLEXLINK_PROBE_PROGRAM_BYTES]; /* /proc/self/comm */
   char host[FLEXLINK_PROBE_HOST_BYTES];       /* gethostname */
-  uint64_t opened;     /* communicators that were ever opened, alone */
+  uint64_t opened;                            /* communicators that were ever opened, alone */
   uint64_t unrecorded; /* of these: had no slot and are not seen here, alone */
   uint64_t goneUnixNs; /* CLOCK_REALTIME when its process was first found dead, or 0 */
   uint64_t reserved1[10];
@@ -169,8 +171,8 @@ typedef struct {
 
 #define FLEXLINK_PROBE_RINGS_OFFSET \
   (FLEXLINK_PROBE_HEADER_BYTES + FLEXLINK_PROBE_SLOTS * (uint32_t)sizeof(FlexlinkProbeSlot))
-#define FLEXLINK_PROBE_FILE_BYTES                                      \
-  (FLEXLINK_PROBE_RINGS_OFFSET + FLEXLINK_PROBE_SLOTS * FLEXLINK_PROBE_RECORDS * \
-                                     (uint32_t)sizeof(FlexlinkProbeRecord))
+#define FLEXLINK_PROBE_FILE_BYTES \
+  (FLEXLINK_PROBE_RINGS_OFFSET +  \
+   FLEXLINK_PROBE_SLOTS * FLEXLINK_PROBE_RECORDS * (uint32_t)sizeof(FlexlinkProbeRecord))
 
 #endif /* FLEXLINK_PROBE_H_ */

@@ -74,7 +74,8 @@ Status checkBuffers(const Arguments& in, const Communicator& comm) {
   size_t blocks = needs.allRanks ? static_cast<size_t>(comm.ranks()) : 1;
   size_t limit = std::numeric_limits<ptrdiff_t>::max();
   if (in.count > limit / blocks / typeSize(static_cast<DataType>(in.type))) {
-    return makeStatus(Code::kInvalidArgument, "%s on rank %d: a count of %zu elements does not fit in memory",
+    return makeStatus(Code::kInvalidArgument,
+                      "%s on rank %d: a count of %zu elements does not fit in memory",
                       collectiveName(in.kind), comm.rank(), in.count);
   }
   return {};
@@ -83,8 +84,8 @@ Status checkBuffers(const Arguments& in, const Communicator& comm) {
 Status toCall(const Arguments& in, Communicator& comm, Call* call) {
   FLEXLINK_TRY(checkConfig(in.config));
   if (in.type < 0 || in.type >= ncclNumTypes) {
-    return makeStatus(Code::kInvalidArgument, "%s: there is no data type %d", collectiveName(in.kind),
-                      static_cast<int>(in.type));
+    return makeStatus(Code::kInvalidArgument, "%s: there is no data type %d",
+                      collectiveName(in.kind), static_cast<int>(in.type));
   }
   if (in.root < 0 || in.root >= comm.ranks()) {
     return makeStatus(Code::kInvalidArgument, "%s: %s %d is not a rank of a communicator of %d",
@@ -124,7 +125,8 @@ using flexlink::Collective;
 FLEXLINK_API(ncclResult_t, ncclAllReduceConfig,
              (const void* send, void* recv, size_t count, ncclDataType_t type, ncclRedOp_t op,
               ncclComm_t comm, cudaStream_t stream, const ncclCollConfig_t* config)) {
-  return flexlink::run({Collective::kAllReduce, send, recv, count, type, op, 0, comm, stream, config});
+  return flexlink::run(
+      {Collective::kAllReduce, send, recv, count, type, op, 0, comm, stream, config});
 }
 FLEXLINK_API(ncclResult_t, ncclAllReduce,
              (const void* send, void* recv, size_t count, ncclDataType_t type, ncclRedOp_t op,
@@ -141,7 +143,8 @@ FLEXLINK_API(ncclResult_t, ncclBroadcastConfig,
 FLEXLINK_API(ncclResult_t, ncclBroadcast,
              (const void* send, void* recv, size_t count, ncclDataType_t type, int root,
               ncclComm_t comm, cudaStream_t stream)) {
-  return flexlink::run({Collective::kBroadcast, send, recv, count, type, ncclSum, root, comm, stream});
+  return flexlink::run(
+      {Collective::kBroadcast, send, recv, count, type, ncclSum, root, comm, stream});
 }
 FLEXLINK_API(ncclResult_t, ncclBcast,
              (void* buffer, size_t count, ncclDataType_t type, int root, ncclComm_t comm,
@@ -153,7 +156,8 @@ FLEXLINK_API(ncclResult_t, ncclBcast,
 FLEXLINK_API(ncclResult_t, ncclReduceConfig,
              (const void* send, void* recv, size_t count, ncclDataType_t type, ncclRedOp_t op,
               int root, ncclComm_t comm, cudaStream_t stream, const ncclCollConfig_t* config)) {
-  return flexlink::run({Collective::kReduce, send, recv, count, type, op, root, comm, stream, config});
+  return flexlink::run(
+      {Collective::kReduce, send, recv, count, type, op, root, comm, stream, config});
 }
 FLEXLINK_API(ncclResult_t, ncclReduce,
              (const void* send, void* recv, size_t count, ncclDataType_t type, ncclRedOp_t op,
@@ -176,7 +180,8 @@ FLEXLINK_API(ncclResult_t, ncclAllGather,
 FLEXLINK_API(ncclResult_t, ncclReduceScatterConfig,
              (const void* send, void* recv, size_t count, ncclDataType_t type, ncclRedOp_t op,
               ncclComm_t comm, cudaStream_t stream, const ncclCollConfig_t* config)) {
-  return flexlink::run({Collective::kReduceScatter, send, recv, count, type, op, 0, comm, stream, config});
+  return flexlink::run(
+      {Collective::kReduceScatter, send, recv, count, type, op, 0, comm, stream, config});
 }
 FLEXLINK_API(ncclResult_t, ncclReduceScatter,
              (const void* send, void* recv, size_t count, ncclDataType_t type, ncclRedOp_t op,
@@ -217,16 +222,19 @@ FLEXLINK_API(ncclResult_t, ncclScatterConfig,
 FLEXLINK_API(ncclResult_t, ncclScatter,
              (const void* send, void* recv, size_t count, ncclDataType_t type, int root,
               ncclComm_t comm, cudaStream_t stream)) {
-  return flexlink::run({Collective::kScatter, send, recv, count, type, ncclSum, root, comm, stream});
+  return flexlink::run(
+      {Collective::kScatter, send, recv, count, type, ncclSum, root, comm, stream});
 }
 
 FLEXLINK_API(ncclResult_t, ncclSend,
              (const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
               cudaStream_t stream)) {
-  return flexlink::run({Collective::kSend, send, nullptr, count, type, ncclSum, peer, comm, stream});
+  return flexlink::run(
+      {Collective::kSend, send, nullptr, count, type, ncclSum, peer, comm, stream});
 }
 FLEXLINK_API(ncclResult_t, ncclRecv,
              (void* recv, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
               cudaStream_t stream)) {
-  return flexlink::run({Collective::kRecv, nullptr, recv, count, type, ncclSum, peer, comm, stream});
+  return flexlink::run(
+      {Collective::kRecv, nullptr, recv, count, type, ncclSum, peer, comm, stream});
 }

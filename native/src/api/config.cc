@@ -23,7 +23,8 @@ Status readConfig(const ncclConfig_t* config, CommConfig* out) {
     ncclConfig_t known = NCCL_CONFIG_INITIALIZER;
     memcpy(static_cast<void*>(&known), config, std::min(config->size, sizeof known));
     if (known.blocking != NCCL_CONFIG_UNDEF_INT && known.blocking != 0 && known.blocking != 1) {
-      return makeStatus(Code::kInvalidArgument, "ncclConfig_t.blocking is %d, not 0 or 1", known.blocking);
+      return makeStatus(Code::kInvalidArgument, "ncclConfig_t.blocking is %d, not 0 or 1",
+                        known.blocking);
     }
     if (known.blocking != NCCL_CONFIG_UNDEF_INT) out->blocking = known.blocking != 0;
     bool named = config->size > offsetof(ncclConfig_t, commName) + sizeof known.commName - 1 &&

@@ -10,8 +10,8 @@ namespace flexlink {
 
 CommConfig defaultConfig();
 
-// Overrides *out with what the caller has set. NULL sets nothing; an older, shorter struct sets what
-// its version knows; a longer one is cut.
+// Overrides *out with what the caller has set. NULL sets nothing; an older, shorter struct sets
+// what its version knows; a longer one is cut.
 Status readConfig(const ncclConfig_t* config, CommConfig* out);
 
 }  // namespace flexlink

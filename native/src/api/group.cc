@@ -86,7 +86,8 @@ Status enqueuePart(Part* part, const std::shared_ptr<Completion>& completion) {
   }
   FLEXLINK_TRY_ASSIGN(Engine * engine, Engine::instance());
   std::lock_guard<std::mutex> lock(part->shell->life);
-  if (!part->shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+  if (!part->shell->impl)
+    return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
   FLEXLINK_TRY(part->shell->impl->usable());
   for (PendingBatch::Fence& fence : part->pending->fences) {
     fence.ticket = fence.stream->add(part->shell);
@@ -119,17 +120,20 @@ Status driveUntilDone(std::vector<Part>& parts, Completion& completion) {
 }
 
 Status issueParts(std::vector<Part>& parts) {
-  // The start fences of all parts are taken before any part is added: parts do not wait for each other.
+  // The start fences of all parts are taken before any part is added: parts do not wait for each
+  // other.
   bool anyBlocks = false;
   bool anyAsync = false;
   for (Part& part : parts) {
     anyBlocks = anyBlocks || part.blocks;
     anyAsync = anyAsync || part.async;
-    for (const auto& stream : part.streams) part.pending->fences.push_back({stream, stream->last(), 0});
+    for (const auto& stream : part.streams)
+      part.pending->fences.push_back({stream, stream->last(), 0});
   }
   if (parts.size() == 1 && parts[0].blocks && parts[0].streams.empty()) {
     ShellLock lock(parts[0].shell);
-    if (!parts[0].shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+    if (!parts[0].shell->impl)
+      return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
     return parts[0].shell->impl->runNow(parts[0].pending->batch);
   }
   auto completion = std::make_shared<Completion>();
@@ -251,7 +255,7 @@ FLEXLINK_API(ncclResult_t, ncclGroupEnd, (void)) {
   return flexlink::guarded([] { return flexlink::groupEnd(); });
 }
 
-FLEXLINK_API(ncclResult_t, ncclGroupSimulateEnd, (ncclSimInfo_t* simInfo)) {
+FLEXLINK_API(ncclResult_t, ncclGroupSimulateEnd, (ncclSimInfo_t * simInfo)) {
   return flexlink::guarded([&]() -> flexlink::Status {
     using namespace flexlink;
     if (simInfo != nullptr && (simInfo->magic != 0x74685283 || simInfo->size < sizeof *simInfo)) {

@@ -5,9 +5,10 @@ namespace flexlink {
 
 Result<ncclComm*> checkedShell(ncclComm_t comm) {
   if (inForkedChild()) {
-    return makeStatus(Code::kInvalidUsage,
-                      "this process was forked from one that uses FlexLink; start ranks with spawn or "
-                      "exec, not with fork alone");
+    return makeStatus(
+        Code::kInvalidUsage,
+        "this process was forked from one that uses FlexLink; start ranks with spawn or "
+        "exec, not with fork alone");
   }
   ncclComm* shell = shellOf(comm);
   if (shell == nullptr) {
@@ -24,9 +25,10 @@ Result<ncclComm*> readyShell(ncclComm_t comm) {
     case ncclComm::State::kReady:
       return shell;
     case ncclComm::State::kConnecting:
-      return makeStatus(Code::kInvalidArgument,
-                        "the communicator is still being created; poll ncclCommGetAsyncError until it "
-                        "no longer says ncclInProgress");
+      return makeStatus(
+          Code::kInvalidArgument,
+          "the communicator is still being created; poll ncclCommGetAsyncError until it "
+          "no longer says ncclInProgress");
     case ncclComm::State::kFailed:
       return Status(shell->creationFailure);
     case ncclComm::State::kGone:
@@ -41,7 +43,8 @@ Result<std::shared_ptr<HostStream>> checkedStream(cudaStream_t stream) {
   if (found) return found;
   return makeStatus(Code::kInvalidArgument,
                     "stream %p was not made by flexlinkStreamCreate; a communicator on host memory "
-                    "takes NULL or such a stream", static_cast<void*>(stream));
+                    "takes NULL or such a stream",
+                    static_cast<void*>(stream));
 }
 
 }  // namespace flexlink

@@ -34,7 +34,8 @@ Result<UniqueId> idFromSettings() {
       id.address = address.value();
       break;
     }
-    if (deadline.passed() || address.status().code() == Code::kInvalidArgument) return address.status();
+    if (deadline.passed() || address.status().code() == Code::kInvalidArgument)
+      return address.status();
     timespec pause{0, 200'000'000};
     nanosleep(&pause, nullptr);
   }
@@ -88,11 +89,13 @@ Status beginCreation(ncclComm_t* handle, CreationPlan plan) {
 }
 
 Status initRank(const InitArguments& in, const ncclUniqueId& packed) {
-  if (in.comm == nullptr) return makeStatus(Code::kInvalidArgument, "the place for the communicator is NULL");
+  if (in.comm == nullptr)
+    return makeStatus(Code::kInvalidArgument, "the place for the communicator is NULL");
   *in.comm = nullptr;
   if (inForkedChild()) return makeStatus(Code::kInvalidUsage, "a communicator in a forked child");
   if (in.ranks < 1 || in.rank < 0 || in.rank >= in.ranks) {
-    return makeStatus(Code::kInvalidArgument, "rank %d of %d ranks does not exist", in.rank, in.ranks);
+    return makeStatus(Code::kInvalidArgument, "rank %d of %d ranks does not exist", in.rank,
+                      in.ranks);
   }
   CreationPlan plan;
   plan.config = defaultConfig();
@@ -129,8 +132,10 @@ Status split(ncclComm_t comm, int color, int key, ncclComm_t* out, ncclConfig_t*
   if (out == nullptr) return makeStatus(Code::kInvalidArgument, "ncclCommSplit: newcomm is NULL");
   *out = nullptr;
   if (color < 0 && color != NCCL_SPLIT_NOCOLOR) {
-    return makeStatus(Code::kInvalidArgument, "ncclCommSplit: color %d is negative and not "
-                      "NCCL_SPLIT_NOCOLOR", color);
+    return makeStatus(Code::kInvalidArgument,
+                      "ncclCommSplit: color %d is negative and not "
+                      "NCCL_SPLIT_NOCOLOR",
+                      color);
   }
   CreationPlan plan;
   FLEXLINK_TRY(withCommunicator(comm, [&](Communicator& parent) -> Status {
@@ -164,18 +169,23 @@ Status shrink(ncclComm_t comm, const std::vector<int>& excluded, ncclComm_t* out
   FLEXLINK_TRY(withCommunicator(comm, [&](Communicator& parent) -> Status {
     std::vector<int> survivors;
     for (int rank = 0; rank < parent.ranks(); ++rank) {
-      if (std::find(excluded.begin(), excluded.end(), rank) == excluded.end()) survivors.push_back(rank);
+      if (std::find(excluded.begin(), excluded.end(), rank) == excluded.end())
+        survivors.push_back(rank);
     }
     auto me = std::find(survivors.begin(), survivors.end(), parent.rank());
     if (me == survivors.end()) {
-      return makeStatus(Code::kInvalidArgument, "ncclCommShrink: rank %d is on the list of excluded ranks; "
-                        "only those that stay call it", parent.rank());
+      return makeStatus(Code::kInvalidArgument,
+                        "ncclCommShrink: rank %d is on the list of excluded ranks; "
+                        "only those that stay call it",
+                        parent.rank());
     }
     bool known = survivors.size() + std::set<int>(excluded.begin(), excluded.end()).size() ==
                  static_cast<size_t>(parent.ranks());
     if (!known) {
-      return makeStatus(Code::kInvalidArgument, "ncclCommShrink on rank %d: the excluded ranks must be "
-                        "others of 0..%d", parent.rank(), parent.ranks() - 1);
+      return makeStatus(Code::kInvalidArgument,
+                        "ncclCommShrink on rank %d: the excluded ranks must be "
+                        "others of 0..%d",
+                        parent.rank(), parent.ranks() - 1);
     }
     parent.drainOrFail();
     FLEXLINK_TRY_ASSIGN(plan, planFromParent(parent, survivors[0], config));
@@ -210,25 +220,30 @@ Status shareGrowId(Communicator& parent, const ncclUniqueId* mine, ncclUniqueId*
     *found = each.id;
     return {};
   }
-  return makeStatus(Code::kInvalidArgument, "ncclCommGrow: none of the existing ranks passed a unique "
+  return makeStatus(Code::kInvalidArgument,
+                    "ncclCommGrow: none of the existing ranks passed a unique "
                     "id (from ncclCommGetUniqueId)");
 }
 
 Status grow(ncclComm_t comm, const InitArguments& in, const ncclUniqueId* id) {
-  if (in.comm == nullptr) return makeStatus(Code::kInvalidArgument, "ncclCommGrow: newcomm is NULL");
+  if (in.comm == nullptr)
+    return makeStatus(Code::kInvalidArgument, "ncclCommGrow: newcomm is NULL");
   *in.comm = nullptr;
   InitArguments init = in;
   init.kind = kGrow;
   ncclUniqueId found{};
   if (comm == nullptr) {
-    if (id == nullptr) return makeStatus(Code::kInvalidArgument, "ncclCommGrow: a new rank needs the id");
+    if (id == nullptr)
+      return makeStatus(Code::kInvalidArgument, "ncclCommGrow: a new rank needs the id");
     return initRank(init, *id);
   }
   FLEXLINK_TRY(withCommunicator(comm, [&](Communicator& parent) -> Status {
     FLEXLINK_TRY(parent.usable());
     if (in.rank != -1 || in.ranks <= parent.ranks()) {
-      return makeStatus(Code::kInvalidArgument, "ncclCommGrow on an existing rank: rank must be -1 (is "
-                        "%d) and nRanks more than %d (is %d)", in.rank, parent.ranks(), in.ranks);
+      return makeStatus(Code::kInvalidArgument,
+                        "ncclCommGrow on an existing rank: rank must be -1 (is "
+                        "%d) and nRanks more than %d (is %d)",
+                        in.rank, parent.ranks(), in.ranks);
     }
     init.rank = parent.rank();
     init.parentHash = parent.hash();
@@ -262,8 +277,10 @@ FLEXLINK_API(ncclResult_t, ncclCommInitRankScalable,
               ncclConfig_t* config)) {
   return guarded([&]() -> Status {
     if (commIds == nullptr || nId < 1 || nId > nranks) {
-      return noteInGroup(makeStatus(Code::kInvalidArgument, "ncclCommInitRankScalable: %d ids for %d "
-                                    "ranks", nId, nranks));
+      return noteInGroup(makeStatus(Code::kInvalidArgument,
+                                    "ncclCommInitRankScalable: %d ids for %d "
+                                    "ranks",
+                                    nId, nranks));
     }
     // One door is enough for the ranks of a host; further ids are doors that stay shut.
     return noteInGroup(initRank({comm, nranks, myrank, config}, commIds[0]));
@@ -316,5 +333,7 @@ FLEXLINK_API(ncclResult_t, ncclCommGetUniqueId, (ncclComm_t comm, ncclUniqueId* 
 FLEXLINK_API(ncclResult_t, ncclCommGrow,
              (ncclComm_t comm, int nRanks, const ncclUniqueId* uniqueId, int rank,
               ncclComm_t* newcomm, ncclConfig_t* config)) {
-  return guarded([&] { return noteInGroup(grow(comm, {newcomm, nRanks, rank, config}, uniqueId)); });
+  return guarded([&] {
+    return noteInGroup(grow(comm, {newcomm, nRanks, rank, config}, uniqueId));
+  });
 }

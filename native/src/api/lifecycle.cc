@@ -127,7 +127,8 @@ Status ask(ncclComm_t comm, int* out, Ask&& answer) {
 Status properties(Communicator& comm, ncclCommProperties_t* out) {
   constexpr size_t kFirstSize = 56;  // of ncclCommProperties_t in 2.29, its first version
   if (out == nullptr || out->size < kFirstSize || out->magic != NCCL_API_MAGIC) {
-    return makeStatus(Code::kInvalidArgument, "ncclCommProperties_t argument not initialized via "
+    return makeStatus(Code::kInvalidArgument,
+                      "ncclCommProperties_t argument not initialized via "
                       "NCCL_COMM_PROPERTIES_INITIALIZER");
   }
   ncclCommProperties_t mine = NCCL_COMM_PROPERTIES_INITIALIZER;
@@ -145,7 +146,8 @@ Status properties(Communicator& comm, ncclCommProperties_t* out) {
 }
 
 Status memStats(Communicator& comm, ncclCommMemStat_t stat, uint64_t* value) {
-  if (value == nullptr) return makeStatus(Code::kInvalidArgument, "ncclCommMemStats: value is NULL");
+  if (value == nullptr)
+    return makeStatus(Code::kInvalidArgument, "ncclCommMemStats: value is NULL");
   uint64_t pool = comm.poolBytes();
   uint64_t rest = comm.segmentBytes() - pool;
   switch (stat) {
@@ -169,7 +171,8 @@ Status memStats(Communicator& comm, ncclCommMemStat_t stat, uint64_t* value) {
 // All ranks stop together: nobody still reads staging memory that goes away.
 Status suspend(Communicator& comm, int flags) {
   if (flags != NCCL_SUSPEND_MEM) {
-    return makeStatus(Code::kInvalidArgument, "ncclCommSuspend: flags 0x%x, not NCCL_SUSPEND_MEM", flags);
+    return makeStatus(Code::kInvalidArgument, "ncclCommSuspend: flags 0x%x, not NCCL_SUSPEND_MEM",
+                      flags);
   }
   FLEXLINK_TRY(comm.usable());
   Call meet;  // an AllReduce of nothing
@@ -209,7 +212,8 @@ FLEXLINK_API(ncclResult_t, ncclCommUserRank, (const ncclComm_t comm, int* rank))
 FLEXLINK_API(ncclResult_t, ncclCommCuDevice, (const ncclComm_t comm, int* device)) {
   return guarded([&] { return ask(comm, device, [](Communicator& c) { return c.device(); }); });
 }
-FLEXLINK_API(ncclResult_t, ncclCommQueryProperties, (ncclComm_t comm, ncclCommProperties_t* props)) {
+FLEXLINK_API(ncclResult_t, ncclCommQueryProperties,
+             (ncclComm_t comm, ncclCommProperties_t* props)) {
   return guarded([&] {
     return withCommunicator(comm, [&](Communicator& c) { return properties(c, props); });
   });
@@ -221,10 +225,10 @@ FLEXLINK_API(ncclResult_t, ncclCommMemStats,
   });
 }
 FLEXLINK_API(ncclResult_t, ncclCommSuspend, (ncclComm_t comm, int flags)) {
-  return guarded([&] {
-    return withCommunicator(comm, [&](Communicator& c) { return suspend(c, flags); });
-  });
+  return guarded(
+      [&] { return withCommunicator(comm, [&](Communicator& c) { return suspend(c, flags); }); });
 }
 FLEXLINK_API(ncclResult_t, ncclCommResume, (ncclComm_t comm)) {
-  return guarded([&] { return withCommunicator(comm, [](Communicator& c) { return c.resume(); }); });
+  return guarded(
+      [&] { return withCommunicator(comm, [](Communicator& c) { return c.resume(); }); });
 }

@@ -38,7 +38,8 @@ Result<ncclWindow_vidmem*> checkedWindow(ncclComm_t comm, ncclWindow_t handle) {
   std::shared_lock lock(windows().mutex);
   auto found = windows().all.find(handle);
   if (found != windows().all.end() && found->second->comm == comm) return found->second.get();
-  return makeStatus(Code::kInvalidArgument, "%p is no window of this communicator, or it was deregistered",
+  return makeStatus(Code::kInvalidArgument,
+                    "%p is no window of this communicator, or it was deregistered",
                     static_cast<const void*>(handle));
 }
 
@@ -74,13 +75,16 @@ Status registerBuffer(Communicator& comm, void* buffer, size_t size, void** hand
 
 Status deregisterBuffer(Communicator& comm, void* handle) {
   if (handle == nullptr || comm.registered.erase(handle) != 0) return {};
-  return makeStatus(Code::kInvalidArgument, "ncclCommDeregister: %p is no handle of ncclCommRegister on "
-                    "this communicator", handle);
+  return makeStatus(Code::kInvalidArgument,
+                    "ncclCommDeregister: %p is no handle of ncclCommRegister on "
+                    "this communicator",
+                    handle);
 }
 
 // Collective: each rank tells where its part is.
 Status registerWindow(Communicator& comm, ncclWindow_vidmem* window) {
-  WindowPart mine{RegionTable::instance().find(window->user, window->bytes), window->user, window->bytes};
+  WindowPart mine{RegionTable::instance().find(window->user, window->bytes), window->user,
+                  window->bytes};
   window->parts.resize(static_cast<size_t>(comm.ranks()));
   Call call;
   call.kind = Collective::kAllGather;
@@ -91,8 +95,10 @@ Status registerWindow(Communicator& comm, ncclWindow_vidmem* window) {
   for (int rank = 0; rank < comm.ranks(); ++rank) {
     const WindowPart& part = window->parts[static_cast<size_t>(rank)];
     if (comm.oneProcess() || part.region.id != 0 || part.bytes == 0) continue;
-    return makeStatus(Code::kInvalidUsage, "ncclCommWindowRegister: the buffer of rank %d is not from "
-                      "ncclMemAlloc, so that other processes cannot reach it", rank);
+    return makeStatus(Code::kInvalidUsage,
+                      "ncclCommWindowRegister: the buffer of rank %d is not from "
+                      "ncclMemAlloc, so that other processes cannot reach it",
+                      rank);
   }
   return {};
 }
@@ -110,9 +116,12 @@ Status checkOneSided(const Communicator& comm, const OneSided& in) {
   if (in.peer < 0 || in.peer >= comm.ranks()) {
     return makeStatus(Code::kInvalidArgument, "%s: there is no rank %d", name, in.peer);
   }
-  if (in.signal < 0 || in.signal >= kSignalIndices || in.context < 0 || in.context >= kSignalContexts) {
-    return makeStatus(Code::kInvalidArgument, "%s: signal %d of context %d; there are %d signals in each "
-                      "of %d contexts", name, in.signal, in.context, kSignalIndices, kSignalContexts);
+  if (in.signal < 0 || in.signal >= kSignalIndices || in.context < 0 ||
+      in.context >= kSignalContexts) {
+    return makeStatus(Code::kInvalidArgument,
+                      "%s: signal %d of context %d; there are %d signals in each "
+                      "of %d contexts",
+                      name, in.signal, in.context, kSignalIndices, kSignalContexts);
   }
   if (in.flags != 0) return makeStatus(Code::kInvalidArgument, "%s: flags must be 0", name);
   return comm.usable();
@@ -126,20 +135,23 @@ Call oneSidedCall(const OneSided& in) {
   return call;
 }
 
-Status putSignal(ncclComm* shell, const OneSided& in, Call call, ncclWindow_t handle, size_t offset) {
+Status putSignal(ncclComm* shell, const OneSided& in, Call call, ncclWindow_t handle,
+                 size_t offset) {
   FLEXLINK_TRY(checkOneSided(*shell->impl, in));
   size_t bytes = call.count * typeSize(call.type);
   FLEXLINK_TRY_ASSIGN(ncclWindow_vidmem * window, checkedWindow(shell, handle));
   const WindowPart& part = window->parts[static_cast<size_t>(in.peer)];
   if (offset > part.bytes || bytes > part.bytes - offset || (bytes != 0 && call.send == nullptr)) {
-    return makeStatus(Code::kInvalidArgument, "PutSignal: %zu bytes at offset %zu do not fit into the "
-                      "%zu bytes of rank %d's window, or the local buffer is NULL", bytes, offset,
-                      part.bytes, in.peer);
+    return makeStatus(Code::kInvalidArgument,
+                      "PutSignal: %zu bytes at offset %zu do not fit into the "
+                      "%zu bytes of rank %d's window, or the local buffer is NULL",
+                      bytes, offset, part.bytes, in.peer);
   }
   return {};
 }
 
-Status waitSignals(ncclComm* shell, int count, const ncclWaitSignalDesc_t* waits, cudaStream_t stream) {
+Status waitSignals(ncclComm* shell, int count, const ncclWaitSignalDesc_t* waits,
+                   cudaStream_t stream) {
   if (count < 0 || (count > 0 && waits == nullptr)) {
     return makeStatus(Code::kInvalidArgument, "ncclWaitSignal: %d descriptors at %p", count,
                       static_cast<const void*>(waits));
@@ -152,9 +164,10 @@ Status waitSignals(ncclComm* shell, int count, const ncclWaitSignalDesc_t* waits
     }
   }
   FLEXLINK_TRY(checkedStream(stream).status());  // also where nothing is awaited
-  FLEXLINK_TRY(groupStart());  // all of them are awaited together
+  FLEXLINK_TRY(groupStart());                    // all of them are awaited together
   for (int i = 0; i < count; ++i) {
-    Call call = oneSidedCall({Collective::kWaitSignal, waits[i].peer, waits[i].sigIdx, waits[i].ctx, 0});
+    Call call =
+        oneSidedCall({Collective::kWaitSignal, waits[i].peer, waits[i].sigIdx, waits[i].ctx, 0});
     call.count = static_cast<size_t>(waits[i].opCnt);
     (void)noteInGroup(issue(shell, call, stream));
   }
@@ -171,7 +184,8 @@ FLEXLINK_API(ncclResult_t, ncclMemAlloc, (void** ptr, size_t size)) {
     if (ptr == nullptr) return makeStatus(Code::kInvalidArgument, "ncclMemAlloc: ptr is NULL");
     *ptr = nullptr;
     if (settings().device == "cuda") {
-      return makeStatus(Code::kInvalidUsage, "ncclMemAlloc: FLEXLINK_DEVICE=cuda, which this build "
+      return makeStatus(Code::kInvalidUsage,
+                        "ncclMemAlloc: FLEXLINK_DEVICE=cuda, which this build "
                         "does not have; unset it to get host memory");
     }
     if (size == 0) return {};
@@ -185,7 +199,8 @@ FLEXLINK_API(ncclResult_t, ncclMemFree, (void* ptr)) {
 FLEXLINK_API(ncclResult_t, ncclCommRegister,
              (const ncclComm_t comm, void* buff, size_t size, void** handle)) {
   return guarded([&] {
-    return withCommunicator(comm, [&](Communicator& c) { return registerBuffer(c, buff, size, handle); });
+    return withCommunicator(comm,
+                            [&](Communicator& c) { return registerBuffer(c, buff, size, handle); });
   });
 }
 FLEXLINK_API(ncclResult_t, ncclCommDeregister, (const ncclComm_t comm, void* handle)) {
@@ -197,15 +212,17 @@ FLEXLINK_API(ncclResult_t, ncclCommWindowRegister,
              (ncclComm_t comm, void* buff, size_t size, ncclWindow_t* win, int winFlags)) {
   return guarded([&]() -> Status {
     if (win == nullptr || (buff == nullptr && size != 0) || (winFlags & ~0xf) != 0) {
-      return makeStatus(Code::kInvalidArgument, "ncclCommWindowRegister: %zu bytes at %p, flags 0x%x",
-                        size, buff, winFlags);
+      return makeStatus(Code::kInvalidArgument,
+                        "ncclCommWindowRegister: %zu bytes at %p, flags 0x%x", size, buff,
+                        winFlags);
     }
     *win = nullptr;
     auto window = std::make_unique<ncclWindow_vidmem>();
     window->comm = comm;
     window->user = buff;
     window->bytes = size;
-    FLEXLINK_TRY(withCommunicator(comm, [&](Communicator& c) { return registerWindow(c, window.get()); }));
+    FLEXLINK_TRY(
+        withCommunicator(comm, [&](Communicator& c) { return registerWindow(c, window.get()); }));
     *win = addWindow(std::move(window));
     return {};
   });
@@ -220,11 +237,13 @@ FLEXLINK_API(ncclResult_t, ncclCommWindowDeregister, (ncclComm_t comm, ncclWindo
     return {};
   });
 }
-FLEXLINK_API(ncclResult_t, ncclWinGetUserPtr, (ncclComm_t comm, ncclWindow_t win, void** outUserPtr)) {
+FLEXLINK_API(ncclResult_t, ncclWinGetUserPtr,
+             (ncclComm_t comm, ncclWindow_t win, void** outUserPtr)) {
   return guarded([&]() -> Status {
     FLEXLINK_TRY_ASSIGN([[maybe_unused]] ncclComm * shell, checkedShell(comm));
     if (outUserPtr == nullptr) {
-      return makeStatus(Code::kInvalidArgument, "ncclWinGetUserPtr: the place for the answer is NULL");
+      return makeStatus(Code::kInvalidArgument,
+                        "ncclWinGetUserPtr: the place for the answer is NULL");
     }
     FLEXLINK_TRY_ASSIGN(ncclWindow_vidmem * window, checkedWindow(comm, win));
     *outUserPtr = window->user;
@@ -257,7 +276,8 @@ FLEXLINK_API(ncclResult_t, ncclPutSignal,
   });
 }
 FLEXLINK_API(ncclResult_t, ncclSignal,
-             (int peer, int sigIdx, int ctx, unsigned int flags, ncclComm_t comm, cudaStream_t stream)) {
+             (int peer, int sigIdx, int ctx, unsigned int flags, ncclComm_t comm,
+              cudaStream_t stream)) {
   return guarded([&] {
     auto whole = [&]() -> Status {
       FLEXLINK_TRY_ASSIGN(ncclComm * shell, readyShell(comm));

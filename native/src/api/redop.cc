@@ -15,7 +15,8 @@ constexpr uint32_t kMaxOps = (1u << kSlotBits) - ncclNumOps;
 // As the vendor does, the number carries something of the communicator, so that an op of another
 // communicator is found out.
 uint32_t tagOf(const Communicator& comm) {
-  return static_cast<uint32_t>((comm.hash() ^ static_cast<uint64_t>(comm.rank()) * 0x9e3779b9) & 0x1fffff)
+  return static_cast<uint32_t>((comm.hash() ^ static_cast<uint64_t>(comm.rank()) * 0x9e3779b9) &
+                               0x1fffff)
          << kSlotBits;
 }
 
@@ -31,8 +32,10 @@ Status create(Communicator& comm, ncclRedOp_t* op, UserOp made) {
   uint32_t slot = 0;
   while (slot < comm.userOps.size() && comm.userOps[slot].used) ++slot;
   if (slot == kMaxOps) {
-    return makeStatus(Code::kInvalidUsage, "%u reduction ops are alive on this communicator; destroy "
-                      "some with ncclRedOpDestroy", kMaxOps);
+    return makeStatus(Code::kInvalidUsage,
+                      "%u reduction ops are alive on this communicator; destroy "
+                      "some with ncclRedOpDestroy",
+                      kMaxOps);
   }
   if (slot == comm.userOps.size()) comm.userOps.emplace_back();
   comm.userOps[slot] = made;
@@ -71,8 +74,10 @@ FLEXLINK_API(ncclResult_t, ncclRedOpCreatePreMulSum,
   return guarded([&] {
     return withCommunicator(comm, [&](Communicator& impl) -> Status {
       if (op == nullptr || scalar == nullptr || datatype < 0 || datatype >= ncclNumTypes) {
-        return makeStatus(Code::kInvalidArgument, "ncclRedOpCreatePreMulSum: op or scalar is NULL, or "
-                          "%d is no data type", static_cast<int>(datatype));
+        return makeStatus(Code::kInvalidArgument,
+                          "ncclRedOpCreatePreMulSum: op or scalar is NULL, or "
+                          "%d is no data type",
+                          static_cast<int>(datatype));
       }
       UserOp made{true, static_cast<DataType>(datatype), 0, nullptr};
       if (residence == ncclScalarHostImmediate) {
@@ -80,8 +85,10 @@ FLEXLINK_API(ncclResult_t, ncclRedOpCreatePreMulSum,
       } else if (residence == ncclScalarDevice) {
         made.address = scalar;
       } else {
-        return makeStatus(Code::kInvalidArgument, "ncclRedOpCreatePreMulSum: there is no scalar "
-                          "residence %d", static_cast<int>(residence));
+        return makeStatus(Code::kInvalidArgument,
+                          "ncclRedOpCreatePreMulSum: there is no scalar "
+                          "residence %d",
+                          static_cast<int>(residence));
       }
       return create(impl, op, made);
     });
@@ -94,8 +101,10 @@ FLEXLINK_API(ncclResult_t, ncclRedOpDestroy, (ncclRedOp_t op, ncclComm_t comm)) 
     return withCommunicator(comm, [&](Communicator& impl) -> Status {
       UserOp* made = find(impl, op);
       if (made == nullptr) {
-        return makeStatus(Code::kInvalidArgument, "%d is no reduction op that was made on this "
-                          "communicator", static_cast<int>(op));
+        return makeStatus(Code::kInvalidArgument,
+                          "%d is no reduction op that was made on this "
+                          "communicator",
+                          static_cast<int>(op));
       }
       *made = UserOp{};
       return {};

@@ -83,8 +83,9 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWait,
                         static_cast<unsigned long long>(ticket),
                         static_cast<unsigned long long>(host->last()));
     }
-    Deadline deadline = timeoutMicros < 0 ? Deadline::never()
-                                          : Deadline::after(std::chrono::microseconds(timeoutMicros));
+    Deadline deadline = timeoutMicros < 0
+                            ? Deadline::never()
+                            : Deadline::after(std::chrono::microseconds(timeoutMicros));
     FLEXLINK_TRY(Engine::waitStream(*host, ticket, deadline));
     return host->error();
   });

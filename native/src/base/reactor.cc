@@ -15,7 +15,7 @@
 namespace flexlink {
 
 Result<Reactor*> Reactor::instance() {
-  static std::mutex mutex;  // guards the first start only
+  static std::mutex mutex;            // guards the first start only
   static Reactor* reactor = nullptr;  // never destroyed: exit must not wait for the thread
   std::lock_guard<std::mutex> lock(mutex);
   if (reactor == nullptr) {
@@ -30,8 +30,10 @@ Status Reactor::start() {
   epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
   wake_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (epoll_.get() < 0 || wake_.get() < 0) {
-    return makeStatus(Code::kSystem, "cannot make the control thread's epoll: %s; raise the limit of "
-                      "open files (ulimit -n)", strerror(errno));
+    return makeStatus(Code::kSystem,
+                      "cannot make the control thread's epoll: %s; raise the limit of "
+                      "open files (ulimit -n)",
+                      strerror(errno));
   }
   epoll_event event{};
   event.events = EPOLLIN;
@@ -51,8 +53,10 @@ Status Reactor::start() {
       this);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (rc != 0) {
-    return makeStatus(Code::kSystem, "cannot start the control thread: %s; raise the limit of "
-                      "processes (ulimit -u)", strerror(rc));
+    return makeStatus(Code::kSystem,
+                      "cannot start the control thread: %s; raise the limit of "
+                      "processes (ulimit -u)",
+                      strerror(rc));
   }
   pthread_setname_np(thread, "flexlink-ctl");
   pthread_detach(thread);

@@ -49,7 +49,7 @@ class Reactor {
   int runTimers();  // returns milliseconds until the next one, -1 for none
 
   Fd epoll_;
-  Fd wake_;  // eventfd: another thread has posted
+  Fd wake_;           // eventfd: another thread has posted
   std::mutex mutex_;  // guards posted_; held for a push or a swap only
   std::vector<Task> posted_;
   // Control thread only. A handler may unwatch any fd, also its own: events of a generation that is

@@ -11,15 +11,15 @@
 namespace flexlink {
 
 // name, ncclResult_t value, meaning. The only list of codes: names and mapping are made from it.
-#define FLEXLINK_CODES(X)                                                             \
-  X(kOk, 0, "success")                                                                \
-  X(kCuda, 1, "a CUDA call failed")                                                   \
-  X(kSystem, 2, "a call to this host's kernel failed")                                \
-  X(kInternal, 3, "an invariant of the library is broken")                            \
-  X(kInvalidArgument, 4, "an argument is wrong by itself")                            \
-  X(kInvalidUsage, 5, "the call does not fit the state or what other ranks called")   \
-  X(kRemote, 6, "another process died, aborted or could not be reached")              \
-  X(kInProgress, 7, "not finished yet; not an error")                                 \
+#define FLEXLINK_CODES(X)                                                           \
+  X(kOk, 0, "success")                                                              \
+  X(kCuda, 1, "a CUDA call failed")                                                 \
+  X(kSystem, 2, "a call to this host's kernel failed")                              \
+  X(kInternal, 3, "an invariant of the library is broken")                          \
+  X(kInvalidArgument, 4, "an argument is wrong by itself")                          \
+  X(kInvalidUsage, 5, "the call does not fit the state or what other ranks called") \
+  X(kRemote, 6, "another process died, aborted or could not be reached")            \
+  X(kInProgress, 7, "not finished yet; not an error")                               \
   X(kTimeout, 8, "a deadline that the user set has passed")
 
 enum class Code : int {
@@ -56,8 +56,8 @@ Status makeStatus(Code code, const char* format, ...) __attribute__((format(prin
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}           // NOLINT(google-explicit-constructor)
-  Result(Status status) : value_(std::move(status)) {}    // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
+  Result(Status status) : value_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return std::holds_alternative<T>(value_); }
   T& value() { return std::get<T>(value_); }
@@ -72,16 +72,17 @@ class [[nodiscard]] Result {
 #define FLEXLINK_CONCAT(a, b) FLEXLINK_CONCAT_(a, b)
 
 // Returns from the enclosing function when `expr` (a Status) is not ok.
-#define FLEXLINK_TRY(expr)                                     \
-  do {                                                         \
-    if (::flexlink::Status flexlinkStatus_ = (expr); !flexlinkStatus_.ok()) return flexlinkStatus_; \
+#define FLEXLINK_TRY(expr)                                                  \
+  do {                                                                      \
+    if (::flexlink::Status flexlinkStatus_ = (expr); !flexlinkStatus_.ok()) \
+      return flexlinkStatus_;                                               \
   } while (0)
 
 // FLEXLINK_TRY_ASSIGN(auto fd, openThing()): assigns the value or returns the error.
-#define FLEXLINK_TRY_ASSIGN(lhs, expr)                                        \
-  auto FLEXLINK_CONCAT(flexlinkResult_, __LINE__) = (expr);                   \
-  if (!FLEXLINK_CONCAT(flexlinkResult_, __LINE__).ok())                       \
-    return FLEXLINK_CONCAT(flexlinkResult_, __LINE__).status();               \
+#define FLEXLINK_TRY_ASSIGN(lhs, expr)                          \
+  auto FLEXLINK_CONCAT(flexlinkResult_, __LINE__) = (expr);     \
+  if (!FLEXLINK_CONCAT(flexlinkResult_, __LINE__).ok())         \
+    return FLEXLINK_CONCAT(flexlinkResult_, __LINE__).status(); \
   lhs = std::move(FLEXLINK_CONCAT(flexlinkResult_, __LINE__).value())
 
 }  // namespace flexlink

@@ -5,7 +5,7 @@ namespace flexlink {
 
 const char* typeName(DataType type) {
   static constexpr const char* kNames[kDataTypes] = {
-      "int8",    "uint8",   "int32",   "uint32",   "int64",       "uint64",
+      "int8",    "uint8",   "int32",   "uint32",   "int64",      "uint64",
       "float16", "float32", "float64", "bfloat16", "float8e4m3", "float8e5m2"};
   return kNames[static_cast<int>(type)];
 }

@@ -25,7 +25,8 @@ Communicator::Communicator(CommParts parts, Driven* shell)
   info.name = parts_.config.name.c_str();
   probe_ = ProbeWriter::process()->openComm(info);
   probe_->state(ProbeState::kReady);
-  lane_ = std::make_unique<MemoryLane>(parts_.rank, parts_.peers, parts_.layout, parts_.tuning, probe_);
+  lane_ =
+      std::make_unique<MemoryLane>(parts_.rank, parts_.peers, parts_.layout, parts_.tuning, probe_);
   admitCookie(parts_.cookie);
 }
 
@@ -49,10 +50,12 @@ Communicator::~Communicator() {
 Status Communicator::usable() const {
   if (failed_.load(std::memory_order_acquire)) return firstFailure();
   if (suspended_) {
-    return makeStatus(Code::kInvalidUsage, "the communicator is suspended; call ncclCommResume first");
+    return makeStatus(Code::kInvalidUsage,
+                      "the communicator is suspended; call ncclCommResume first");
   }
   if (finalized) {
-    return makeStatus(Code::kInvalidUsage, "the communicator is finalized: nothing but "
+    return makeStatus(Code::kInvalidUsage,
+                      "the communicator is finalized: nothing but "
                       "ncclCommDestroy may follow");
   }
   return {};
@@ -78,8 +81,8 @@ void Communicator::noteFailure(const Status& status) {
 
 void Communicator::giveUp(const Status& reason) {
   noteFailure(reason);
-  lane_->abort(Status(Code::kRemote, "rank " + std::to_string(rank()) + " has given up: " +
-                                         reason.text()));
+  lane_->abort(
+      Status(Code::kRemote, "rank " + std::to_string(rank()) + " has given up: " + reason.text()));
 }
 
 void Communicator::revoke() {
@@ -122,8 +125,10 @@ Status Communicator::checkWait() {
   if (waitingSince_ == 0) waitingSince_ = now;
   if (limit <= 0 || static_cast<double>(now - waitingSince_) < limit * 1e9) return {};
   int peer = lane_->state().waitingFor;
-  return makeStatus(Code::kTimeout, "rank %d waited %.1f s (FLEXLINK_TIMEOUT) for %s in operation "
-                    "%llu", rank(), limit,
+  return makeStatus(Code::kTimeout,
+                    "rank %d waited %.1f s (FLEXLINK_TIMEOUT) for %s in operation "
+                    "%llu",
+                    rank(), limit,
                     peer >= 0 ? parts_.peers[static_cast<size_t>(peer)].name.c_str() : "its peers",
                     static_cast<unsigned long long>(lane_->state().operations));
 }
@@ -189,7 +194,8 @@ bool Communicator::fencesOpen(const PendingBatch& pending) const {
 }
 
 void Communicator::finish(PendingBatch* pending, const Status& status) {
-  for (const PendingBatch::Fence& fence : pending->fences) fence.stream->finish(fence.ticket, status);
+  for (const PendingBatch::Fence& fence : pending->fences)
+    fence.stream->finish(fence.ticket, status);
   if (pending->completion) {
     if (!status.ok()) {
       std::lock_guard<std::mutex> lock(pending->completion->mutex);

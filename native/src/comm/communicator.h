@@ -25,13 +25,13 @@ struct RankCard {
   ProcessCard process;
   uint8_t door[SocketAddress::kBytes];
   uint32_t segmentRegion;
-  int32_t device;       // as ncclCommCuDevice answers
-  uint8_t onHost;       // 1: host memory; 0: cuda
-  uint8_t direct;       // FLEXLINK_DIRECT
-  uint8_t cma;          // FLEXLINK_CMA
-  int64_t eagerBytes;   // FLEXLINK_EAGER_BYTES
-  int64_t chunkBytes;   // FLEXLINK_CHUNK_BYTES
-  uint8_t cpus[128];    // affinity mask
+  int32_t device;      // as ncclCommCuDevice answers
+  uint8_t onHost;      // 1: host memory; 0: cuda
+  uint8_t direct;      // FLEXLINK_DIRECT
+  uint8_t cma;         // FLEXLINK_CMA
+  int64_t eagerBytes;  // FLEXLINK_EAGER_BYTES
+  int64_t chunkBytes;  // FLEXLINK_CHUNK_BYTES
+  uint8_t cpus[128];   // affinity mask
 };
 
 struct CommConfig {
@@ -111,7 +111,7 @@ class Communicator {
   size_t poolBytes() const { return parts_.layout.poolBytes; }
 
   // With the shell's lock:
-  Status runNow(const Call& call);    // a collective; returns when it is done
+  Status runNow(const Call& call);  // a collective; returns when it is done
   Status runNow(const Batch& batch);
   DriveResult drive(bool look);
   void drainOrFail();  // until no work is left
@@ -123,7 +123,7 @@ class Communicator {
   void giveUp(const Status& reason);
   void revoke();
   bool revoked() const { return revoked_.load(std::memory_order_acquire); }
-  Status lookAtPeers();         // with the lock, when idle
+  Status lookAtPeers();  // with the lock, when idle
   uint64_t nextOrdinal() { return ordinal_++; }
 
   // This process ends: peers need not take it for dead. Any thread.
@@ -156,10 +156,10 @@ class Communicator {
   ProbeComm* probe_;
   std::unique_ptr<MemoryLane> lane_;
   std::deque<std::unique_ptr<PendingBatch>> queue_;  // with the shell's lock
-  std::mutex incomingMutex_;  // guards incoming_; a leaf lock
+  std::mutex incomingMutex_;                         // guards incoming_; a leaf lock
   std::deque<std::unique_ptr<PendingBatch>> incoming_;
   std::atomic<bool> incomingAny_{false};  // release in enqueue, acquire in drive
-  int64_t waitingSince_ = 0;  // ns; of the batch at hand, for FLEXLINK_TIMEOUT
+  int64_t waitingSince_ = 0;              // ns; of the batch at hand, for FLEXLINK_TIMEOUT
   uint64_t ordinal_ = 0;
   bool suspended_ = false;
   std::atomic<bool> revoked_{false};  // release in revoke, acquire in revoked

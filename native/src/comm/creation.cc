@@ -47,8 +47,10 @@ bool fromBytes(const std::string& bytes, T* value) {
 }
 
 std::string rankName(int rank, const RankCard& card) {
-  return "rank " + std::to_string(rank) + " (pid " + std::to_string(card.process.pid) + " on host " +
-         std::string(card.process.hostName, strnlen(card.process.hostName, sizeof card.process.hostName)) +
+  return "rank " + std::to_string(rank) + " (pid " + std::to_string(card.process.pid) +
+         " on host " +
+         std::string(card.process.hostName,
+                     strnlen(card.process.hostName, sizeof card.process.hostName)) +
          ")";
 }
 
@@ -103,10 +105,10 @@ void Creation::start() {
   }
   auto self = shared_from_this();
   if (!plan_.attendants.empty()) watchAttendants();
-  participant_ = Participant::join(
-      plan_.meeting, first, [self](uint32_t round, Result<std::vector<std::string>> blobs) {
-        self->heard(round, std::move(blobs));
-      });
+  participant_ = Participant::join(plan_.meeting, first,
+                                   [self](uint32_t round, Result<std::vector<std::string>> blobs) {
+                                     self->heard(round, std::move(blobs));
+                                   });
 }
 
 void Creation::heard(uint32_t round, Result<std::vector<std::string>> blobs) {
@@ -121,7 +123,8 @@ void Creation::heard(uint32_t round, Result<std::vector<std::string>> blobs) {
 Status Creation::deadAttendant() const {
   for (const Attendant& attendant : plan_.attendants) {
     if (!attendant.process->dead()) continue;
-    return makeStatus(Code::kRemote, "%s is dead: it cannot come to the set-up of the new communicator",
+    return makeStatus(Code::kRemote,
+                      "%s is dead: it cannot come to the set-up of the new communicator",
                       attendant.name.c_str());
   }
   return {};
@@ -148,7 +151,8 @@ void Creation::hearColors(const std::vector<std::string>& blobs) {
   for (uint32_t i = 0; i < blobs.size(); ++i) {
     ColorKey said;
     if (!fromBytes(blobs[i], &said)) {
-      return end(makeStatus(Code::kInvalidUsage, "rank %u makes another call than ncclCommSplit", i));
+      return end(
+          makeStatus(Code::kInvalidUsage, "rank %u makes another call than ncclCommSplit", i));
     }
     if (plan_.color >= 0 && said.color == plan_.color) order.push_back({said.key, i});
   }
@@ -157,8 +161,8 @@ void Creation::hearColors(const std::vector<std::string>& blobs) {
     if (parentRank == plan_.meeting.index) parts_.rank = static_cast<int>(members_.size());
     members_.push_back(parentRank);
   }
-  parts_.cookie = deriveCookie(plan_.meeting.cookie, plan_.meeting.key,
-                               static_cast<uint64_t>(plan_.color) + 1);
+  parts_.cookie =
+      deriveCookie(plan_.meeting.cookie, plan_.meeting.key, static_cast<uint64_t>(plan_.color) + 1);
   std::string card;
   if (plan_.color >= 0) {
     Status status = makeCard(&card);
@@ -200,9 +204,10 @@ void Creation::hearCards(const std::vector<std::string>& blobs) {
   for (size_t rank = 0; rank < members_.size(); ++rank) {
     RankCard card;
     if (!fromBytes(blobs[members_[rank]], &card)) {
-      return end(makeStatus(Code::kInvalidUsage, "rank %zu said %zu bytes of itself, not %zu; do all "
-                            "ranks load the same version?", rank, blobs[members_[rank]].size(),
-                            sizeof card));
+      return end(makeStatus(Code::kInvalidUsage,
+                            "rank %zu said %zu bytes of itself, not %zu; do all "
+                            "ranks load the same version?",
+                            rank, blobs[members_[rank]].size(), sizeof card));
     }
     card.process.hostName[sizeof card.process.hostName - 1] = '\0';
     parts_.cards.push_back(card);
@@ -218,14 +223,16 @@ Status Creation::checkCards() const {
   for (size_t rank = 0; rank < parts_.cards.size(); ++rank) {
     const RankCard& card = parts_.cards[rank];
     if (card.onHost == 0) {
-      return makeStatus(Code::kInvalidUsage, "%s asks for FLEXLINK_DEVICE=cuda, which this build does "
-                        "not have yet", rankName(static_cast<int>(rank), card).c_str());
+      return makeStatus(Code::kInvalidUsage,
+                        "%s asks for FLEXLINK_DEVICE=cuda, which this build does "
+                        "not have yet",
+                        rankName(static_cast<int>(rank), card).c_str());
     }
     if (card.process.hostHash != parts_.cards[0].process.hostHash) {
-      return makeStatus(Code::kInvalidUsage,
-                        "%s and %s are on different hosts; this version has lanes inside one host only",
-                        rankName(0, parts_.cards[0]).c_str(),
-                        rankName(static_cast<int>(rank), card).c_str());
+      return makeStatus(
+          Code::kInvalidUsage,
+          "%s and %s are on different hosts; this version has lanes inside one host only",
+          rankName(0, parts_.cards[0]).c_str(), rankName(static_cast<int>(rank), card).c_str());
     }
   }
   return {};
@@ -260,20 +267,23 @@ void Creation::mapNext() {
 void Creation::mapPeer(size_t rank, std::shared_ptr<PeerProcess> process) {
   parts_.peers[rank].process = process;
   auto self = shared_from_this();
-  process->fetch(parts_.cards[rank].segmentRegion, [self, rank](const Result<PeerProcess::Mapping>& got) {
-    if (!got.ok()) return self->sayReady(got.status());
-    Segment segment(got.value()->base(), self->parts_.layout);
-    // What is advertised is verified: the right bytes must be there.
-    bool right = got.value()->bytes() >= self->parts_.layout.bytes() &&
-                 segment.header().magic == kSegmentMagic && segment.header().rank == rank;
-    if (!right) {
-      return self->sayReady(makeStatus(Code::kSystem, "the shared memory of %s does not hold what it "
-                                       "should", self->parts_.peers[rank].name.c_str()));
-    }
-    self->parts_.peers[rank].segment = segment;
-    self->parts_.peers[rank].mapping = got.value();
-    self->mapWake(rank);
-  });
+  process->fetch(
+      parts_.cards[rank].segmentRegion, [self, rank](const Result<PeerProcess::Mapping>& got) {
+        if (!got.ok()) return self->sayReady(got.status());
+        Segment segment(got.value()->base(), self->parts_.layout);
+        // What is advertised is verified: the right bytes must be there.
+        bool right = got.value()->bytes() >= self->parts_.layout.bytes() &&
+                     segment.header().magic == kSegmentMagic && segment.header().rank == rank;
+        if (!right) {
+          return self->sayReady(makeStatus(Code::kSystem,
+                                           "the shared memory of %s does not hold what it "
+                                           "should",
+                                           self->parts_.peers[rank].name.c_str()));
+        }
+        self->parts_.peers[rank].segment = segment;
+        self->parts_.peers[rank].mapping = got.value();
+        self->mapWake(rank);
+      });
 }
 
 void Creation::mapWake(size_t rank) {
@@ -302,7 +312,8 @@ bool Creation::mayAttach(size_t rank) const {
   ssize_t got = process_vm_readv(parts_.cards[rank].process.pid, &local, 1, &remote, 1, 0);
   if (got == sizeof magic && magic == kSegmentMagic) return true;
   FLEXLINK_INFO(kInit, "no cross-memory attach to %s (%s): copies go through shared memory",
-                parts_.peers[rank].name.c_str(), got < 0 ? strerror(errno) : "another process answered");
+                parts_.peers[rank].name.c_str(),
+                got < 0 ? strerror(errno) : "another process answered");
   return false;
 }
 
@@ -318,7 +329,8 @@ void Creation::sayReady(const Status& status) {
 void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   for (size_t i = 0; i < blobs.size(); ++i) {
     Readiness ready;
-    if (!fromBytes(blobs[i], &ready)) ready = Readiness{static_cast<int32_t>(Code::kInternal), 0, {}};
+    if (!fromBytes(blobs[i], &ready))
+      ready = Readiness{static_cast<int32_t>(Code::kInternal), 0, {}};
     ready.text[sizeof ready.text - 1] = '\0';
     auto code = static_cast<Code>(ready.code);
     if (code != Code::kOk) {
@@ -391,16 +403,19 @@ void Creation::end(const Status& status) {
 
 Status startCreation(ncclComm* shell, CreationPlan plan) {
   guardAgainstFork();
-  FLEXLINK_TRY_ASSIGN([[maybe_unused]] Engine* engine, Engine::instance());
-  FLEXLINK_TRY_ASSIGN(Reactor* reactor, Reactor::instance());
+  FLEXLINK_TRY_ASSIGN([[maybe_unused]] Engine * engine, Engine::instance());
+  FLEXLINK_TRY_ASSIGN(Reactor * reactor, Reactor::instance());
   double limit = settings().initTimeoutSeconds;
-  // A little longer than the door waits, so that the door's answer, which knows who is missing, wins.
+  // A little longer than the door waits, so that the door's answer, which knows who is missing,
+  // wins.
   if (limit > 0) plan.meeting.deadlineNanos = nowNanos() + static_cast<int64_t>((limit + 1) * 1e9);
   shell->blocking = plan.config.blocking;
   auto creation = std::make_shared<Creation>(shell, std::move(plan));
   {
     std::lock_guard<std::mutex> lock(shell->life);
-    shell->cancelCreation = [reactor, creation] { reactor->post([creation] { creation->cancel(); }); };
+    shell->cancelCreation = [reactor, creation] {
+      reactor->post([creation] { creation->cancel(); });
+    };
   }
   reactor->post([creation] { creation->start(); });
   return {};

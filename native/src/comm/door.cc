@@ -175,9 +175,10 @@ void Door::greet(int fd, const wire::Hello& hello) {
   Visitor& visitor = visitors_[fd];
   if (hello.protocolVersion != wire::kProtocolVersion) {
     Status unlike = makeStatus(
-        Code::kInvalidUsage, "FlexLink %s on host %s speaks protocol %u, this one speaks %u; install "
-        "the same version on both", hello.version.c_str(), hello.host.c_str(),
-        hello.protocolVersion, wire::kProtocolVersion);
+        Code::kInvalidUsage,
+        "FlexLink %s on host %s speaks protocol %u, this one speaks %u; install "
+        "the same version on both",
+        hello.version.c_str(), hello.host.c_str(), hello.protocolVersion, wire::kProtocolVersion);
     send(fd, wire::packFailure(unlike));
     for (auto& [key, gathering] : std::map(gatherings_)) {
       if (key.first == hello.cookie) failAll(key, unlike);
@@ -198,21 +199,24 @@ void Door::greet(int fd, const wire::Hello& hello) {
     gathering.members.resize(hello.size);
     double limit = settings().initTimeoutSeconds;
     if (limit > 0) {
-      gathering.timer = reactor_->after(static_cast<int64_t>(limit * 1e9), [this, key = visitor.key] {
-        Gathering& late = gatherings_[key];
-        late.timer = 0;
-        failAll(key, makeStatus(Code::kTimeout, "%s did not come within %g s "
-                                "(FLEXLINK_INIT_TIMEOUT)", missing(late).c_str(),
-                                settings().initTimeoutSeconds));
-      });
+      gathering.timer =
+          reactor_->after(static_cast<int64_t>(limit * 1e9), [this, key = visitor.key] {
+            Gathering& late = gatherings_[key];
+            late.timer = 0;
+            failAll(key, makeStatus(Code::kTimeout,
+                                    "%s did not come within %g s "
+                                    "(FLEXLINK_INIT_TIMEOUT)",
+                                    missing(late).c_str(), settings().initTimeoutSeconds));
+          });
     }
   }
   std::string who = "pid " + std::to_string(hello.pid) + " on host " + hello.host;
   if (gathering.members.size() != hello.size) {
     return failAll(visitor.key,
-                   makeStatus(Code::kInvalidArgument, "rank %u (%s) says that there are %u ranks, "
-                              "others say %zu", hello.index, who.c_str(), hello.size,
-                              gathering.members.size()));
+                   makeStatus(Code::kInvalidArgument,
+                              "rank %u (%s) says that there are %u ranks, "
+                              "others say %zu",
+                              hello.index, who.c_str(), hello.size, gathering.members.size()));
   }
   Member& member = gathering.members[hello.index];
   if (member.came) {
@@ -237,8 +241,8 @@ void Door::said(Gathering* gathering, const GatheringKey& key, uint32_t index, s
   for (uint32_t i = 0; i < gathering->members.size(); ++i) {
     const Member& other = gathering->members[i];
     if (!other.came || other.fd >= 0 || other.said) continue;
-    return failAll(key, makeStatus(Code::kRemote, "rank %u (%s) left during set-up", i,
-                                   other.who.c_str()));
+    return failAll(
+        key, makeStatus(Code::kRemote, "rank %u (%s) left during set-up", i, other.who.c_str()));
   }
   if (gathering->said != gathering->members.size()) return;
   std::vector<std::string> blobs;
@@ -270,7 +274,8 @@ void Door::failAll(const GatheringKey& key, const Status& status) {
 }
 
 // Until every rank that had not come has been told, or as long as a meeting may last.
-void Door::remember(const GatheringKey& key, const Gathering& gathering, const std::string& message) {
+void Door::remember(const GatheringKey& key, const Gathering& gathering,
+                    const std::string& message) {
   Failed failed{message, {}, 0};
   bool all = true;
   for (const Member& member : gathering.members) {
@@ -279,7 +284,8 @@ void Door::remember(const GatheringKey& key, const Gathering& gathering, const s
   }
   if (all) return;
   double limit = settings().initTimeoutSeconds > 0 ? settings().initTimeoutSeconds : 120;
-  failed.timer = reactor_->after(static_cast<int64_t>(limit * 1e9), [this, key] { failed_.erase(key); });
+  failed.timer =
+      reactor_->after(static_cast<int64_t>(limit * 1e9), [this, key] { failed_.erase(key); });
   failed_[key] = std::move(failed);
 }
 
@@ -350,7 +356,8 @@ std::string Door::missing(const Gathering& gathering) const {
     }
   }
   if (count > named) text += " and " + std::to_string(count - named) + " more";
-  return (count == 1 ? "rank " : "ranks ") + text + " of " + std::to_string(gathering.members.size());
+  return (count == 1 ? "rank " : "ranks ") + text + " of " +
+         std::to_string(gathering.members.size());
 }
 
 }  // namespace

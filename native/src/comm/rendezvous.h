@@ -18,10 +18,10 @@ namespace flexlink {
 // Which meeting, where, and who I am in it.
 struct Meeting {
   SocketAddress address;
-  Cookie cookie{};        // opens the door
-  uint64_t key = 0;       // tells meetings with one cookie apart
-  uint32_t size = 0;      // participants
-  uint32_t index = 0;     // this one, 0..size-1
+  Cookie cookie{};            // opens the door
+  uint64_t key = 0;           // tells meetings with one cookie apart
+  uint32_t size = 0;          // participants
+  uint32_t index = 0;         // this one, 0..size-1
   int64_t deadlineNanos = 0;  // nowNanos() scale; 0: no limit
   bool mayOpenLate = false;   // the address was known before anybody listened (NCCL_COMM_ID)
 };

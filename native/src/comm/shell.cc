@@ -17,8 +17,8 @@ struct Shells {
   std::deque<ncclComm*> retired;  // oldest first
 };
 
-// A shell serves again only after so many others were destroyed: a stale handle is found out as long
-// as it is not very stale, and a program that makes communicators for ever does not grow.
+// A shell serves again only after so many others were destroyed: a stale handle is found out as
+// long as it is not very stale, and a program that makes communicators for ever does not grow.
 constexpr size_t kQuarantine = 32;
 
 Shells& shells() {
@@ -94,7 +94,8 @@ ShellLock::ShellLock(ncclComm* shell) : shell_(shell) {
   Waiter waiter(waitPolicy(false));
   while (!shell->tryLock()) {
     // Whoever unlocks rings no bell: the sleeps are short.
-    waiter.idle(myDoorbell(), [] { return true; }, 1'000'000);
+    waiter.idle(
+        myDoorbell(), [] { return true; }, 1'000'000);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an ncclComm_t points to. A shell is never freed (some 300 bytes; it serves again later): a
-// thread that comes late with a destroyed communicator finds that out instead of reading freed memory.
+// thread that comes late with a destroyed communicator finds that out instead of reading freed
+// memory.
 #pragma once
 
 #include <atomic>
@@ -19,9 +20,9 @@ struct ncclComm : flexlink::Driven {
   bool tryLock() { return !locked.exchange(true, std::memory_order_acquire); }
   void unlock() { locked.store(false, std::memory_order_release); }
 
-  std::atomic<uint64_t> magic{kMagic};  // 0: destroyed
-  bool blocking = true;  // set before the handle is given out
-  std::atomic<bool> locked{false};  // acquire in tryLock, release in unlock
+  std::atomic<uint64_t> magic{kMagic};           // 0: destroyed
+  bool blocking = true;                          // set before the handle is given out
+  std::atomic<bool> locked{false};               // acquire in tryLock, release in unlock
   std::atomic<State> state{State::kConnecting};  // release after impl is set, acquire by callers
 
   // Guards impl against destruction while another thread (abort, async error) looks at it, and

@@ -11,7 +11,8 @@ namespace {
 constexpr uint64_t kMagic = 0x30305549584c4601;  // "\1FLXIU00" in memory order
 constexpr uint32_t kVersion = 1;
 
-// The vendor's handle first, so that a tool that looks into an id finds the address where it expects it.
+// The vendor's handle first, so that a tool that looks into an id finds the address where it
+// expects it.
 struct Packed {
   uint64_t vendorMagic;
   uint8_t vendorAddress[SocketAddress::kBytes];
@@ -62,9 +63,10 @@ Result<UniqueId> unpackUniqueId(const ncclUniqueId& in) {
   Packed packed;
   memcpy(&packed, &in, sizeof packed);
   if (packed.magic != kMagic || packed.version != kVersion) {
-    return makeStatus(Code::kInvalidArgument,
-                      "this unique id was not made by this version of FlexLink's ncclGetUniqueId; all "
-                      "ranks must load the same library, and the id must arrive whole (128 bytes)");
+    return makeStatus(
+        Code::kInvalidArgument,
+        "this unique id was not made by this version of FlexLink's ncclGetUniqueId; all "
+        "ranks must load the same library, and the id must arrive whole (128 bytes)");
   }
   UniqueId id;
   FLEXLINK_TRY_ASSIGN(id.address, SocketAddress::fromBytes(packed.address));

@@ -66,7 +66,8 @@ Result<std::vector<std::string>> unpackRound(const std::string& bytes) {
     for (std::string& blob : blobs) whole = whole && unpacker.get(&blob);
     if (whole) return blobs;
   }
-  return makeStatus(Code::kRemote, "a round of the meeting cannot be read (%zu bytes)", bytes.size());
+  return makeStatus(Code::kRemote, "a round of the meeting cannot be read (%zu bytes)",
+                    bytes.size());
 }
 
 }  // namespace flexlink::wire

@@ -14,7 +14,8 @@
 namespace flexlink {
 namespace {
 
-// How long the thread stays awake for the next piece of work; below the time at which a Waiter sleeps.
+// How long the thread stays awake for the next piece of work; below the time at which a Waiter
+// sleeps.
 constexpr int64_t kAwakeNanos = 200'000;
 
 }  // namespace
@@ -29,7 +30,7 @@ WaitPolicy waitPolicy(bool oversubscribed) {
 }
 
 Result<Engine*> Engine::instance() {
-  static std::mutex mutex;  // guards the first start
+  static std::mutex mutex;          // guards the first start
   static Engine* engine = nullptr;  // never destroyed: exit does not wait for the thread
   std::lock_guard<std::mutex> lock(mutex);
   if (engine == nullptr) {
@@ -54,7 +55,8 @@ Status Engine::start() {
       },
       this);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (rc != 0) return makeStatus(Code::kSystem, "cannot start the engine's thread: %s", strerror(rc));
+  if (rc != 0)
+    return makeStatus(Code::kSystem, "cannot start the engine's thread: %s", strerror(rc));
   pthread_setname_np(thread, "flexlink-engine");
   pthread_detach(thread);
   return {};
@@ -100,8 +102,8 @@ bool Engine::driveAll(bool look, bool* anyLeft) {
   return moved;
 }
 
-// Without work the thread sleeps apart from the doorbell: it must not be what makes peers' rings cost
-// a system call.
+// Without work the thread sleeps apart from the doorbell: it must not be what makes peers' rings
+// cost a system call.
 void Engine::sleepUntilAdopted() {
   std::unique_lock<std::mutex> lock(mutex_);
   adopted_.wait(lock, [this] { return !list_.empty(); });
@@ -112,7 +114,8 @@ void Engine::loop() {
   for (;;) {
     int64_t age = nowNanos() - lastAdopted_.load(std::memory_order_relaxed);
     if (age < kGraceNanos) {
-      // The caller that has just enqueued may be about to wait, and then drives faster than we could.
+      // The caller that has just enqueued may be about to wait, and then drives faster than we
+      // could.
       timespec rest{0, kGraceNanos - age};
       nanosleep(&rest, nullptr);
     }
@@ -138,19 +141,22 @@ Status Engine::waitStream(HostStream& stream, uint64_t ticket, Deadline deadline
   for (;;) {
     if (stream.finished() >= ticket) return {};
     Driven* driven = stream.blocker();
-    DriveResult result = driven != nullptr ? driven->drive(driven, waiter.lookDue())
-                                           : (stream.refresh() ? DriveResult::kMoved
-                                                               : DriveResult::kWaiting);
+    DriveResult result = driven != nullptr
+                             ? driven->drive(driven, waiter.lookDue())
+                             : (stream.refresh() ? DriveResult::kMoved : DriveResult::kWaiting);
     if (result == DriveResult::kMoved) {
       waiter.moved();
       continue;
     }
     if (stream.finished() >= ticket || stream.refresh()) continue;
     if (deadline.passed()) return Status::inProgress();
-    waiter.idle(myDoorbell(), [&] {
-      if (stream.finished() >= ticket || deadline.passed()) return false;
-      return driven == nullptr || driven->drive(driven, false) != DriveResult::kMoved;
-    }, std::min(WaitPolicy::kSleepNanos, deadline.remainingNanos()));
+    waiter.idle(
+        myDoorbell(),
+        [&] {
+          if (stream.finished() >= ticket || deadline.passed()) return false;
+          return driven == nullptr || driven->drive(driven, false) != DriveResult::kMoved;
+        },
+        std::min(WaitPolicy::kSleepNanos, deadline.remainingNanos()));
   }
 }
 

@@ -19,7 +19,7 @@ enum class DriveResult : uint8_t {
   kIdle,     // no work is left here
   kWaiting,  // work is there, but somebody else is awaited
   kMoved,
-  kBusy,     // another thread drives it
+  kBusy,  // another thread drives it
 };
 
 // Something with work to push forward: a communicator's shell. It lives as long as the process, so
@@ -27,7 +27,7 @@ enum class DriveResult : uint8_t {
 struct Driven {
   // look: also look at deadlines and dead peers. Any thread.
   DriveResult (*drive)(Driven* self, bool look) = nullptr;
-  std::atomic<uint32_t> work{0};    // pieces enqueued and not finished; seq_cst, pairs with `listed`
+  std::atomic<uint32_t> work{0};  // pieces enqueued and not finished; seq_cst, pairs with `listed`
   std::atomic<bool> listed{false};  // in the engine's list; changed with its mutex
 };
 

@@ -48,8 +48,8 @@ class Waiter {
 
   int64_t sinceNanos() const { return since_; }
 
-  // Call when a poll found nothing. `nothingYet` polls again; used only before sleeping, which takes
-  // at most maxSleepNanos.
+  // Call when a poll found nothing. `nothingYet` polls again; used only before sleeping, which
+  // takes at most maxSleepNanos.
   template <typename NothingYet>
   void idle(Doorbell& bell, NothingYet&& nothingYet,
             int64_t maxSleepNanos = WaitPolicy::kSleepNanos) {

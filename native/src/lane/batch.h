@@ -17,20 +17,20 @@ struct WindowTarget {
   void* address = nullptr;
 };
 
-// One call of the user, its arguments already checked. Buffers are the user's; they stay valid until
-// the batch is done.
+// One call of the user, its arguments already checked. Buffers are the user's; they stay valid
+// until the batch is done.
 struct Call {
   Collective kind = Collective::kAllReduce;
   DataType type = DataType::kUint8;
   ReduceOp op = ReduceOp::kSum;
-  int32_t root = 0;            // Send, Recv and one-sided calls: the peer
+  int32_t root = 0;  // Send, Recv and one-sided calls: the peer
   const void* send = nullptr;
   void* recv = nullptr;
-  size_t count = 0;            // elements, as in the API; WaitSignal: signals to wait for
-  uint64_t scalar = 0;         // kPreMulSum: this rank's factor, the bits of `type`
+  size_t count = 0;                     // elements, as in the API; WaitSignal: signals to wait for
+  uint64_t scalar = 0;                  // kPreMulSum: this rank's factor, the bits of `type`
   const void* scalarAddress = nullptr;  // not null: the factor is read here when the call runs
-  uint32_t signal = 0;         // one-sided: index of the signal counter
-  WindowTarget target;         // PutSignal: where the data goes
+  uint32_t signal = 0;                  // one-sided: index of the signal counter
+  WindowTarget target;                  // PutSignal: where the data goes
 };
 
 constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }

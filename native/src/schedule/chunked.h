@@ -28,7 +28,9 @@ struct ChunkedSchedule {
   };
 
   uint64_t steps() const {
-    return chunks == 0 ? 0 : static_cast<uint64_t>(stages) * (chunks + static_cast<uint64_t>(stages) - 1);
+    return chunks == 0
+               ? 0
+               : static_cast<uint64_t>(stages) * (chunks + static_cast<uint64_t>(stages) - 1);
   }
 
   Step step(uint64_t index) const {
@@ -58,8 +60,8 @@ struct ChunkedSchedule {
   }
 };
 
-// [begin, end) bytes of shard `index` of `bytes`, cut at multiples of 64 bytes, so that no two ranks
-// write one cache line (nor split an element).
+// [begin, end) bytes of shard `index` of `bytes`, cut at multiples of 64 bytes, so that no two
+// ranks write one cache line (nor split an element).
 struct ByteRange {
   size_t begin;
   size_t end;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a thread that sleeps is woken by another process: one futex word for each process, in memory
-// that its peers map. Whoever publishes something rings; ringing costs one load while nobody sleeps.
+// that its peers map. Whoever publishes something rings; ringing costs one load while nobody
+// sleeps.
 #pragma once
 
 #include <atomic>
@@ -10,12 +11,12 @@ namespace flexlink {
 
 // Lives at the start of a process's wake region; shared between processes.
 //
-// No wake-up is lost: a sleeper announces itself (seq_cst) and then looks once more at what it waits
-// for; a publisher publishes with a seq_cst exchange and then looks for sleepers. One of the two
-// sees the other.
+// No wake-up is lost: a sleeper announces itself (seq_cst) and then looks once more at what it
+// waits for; a publisher publishes with a seq_cst exchange and then looks for sleepers. One of the
+// two sees the other.
 struct Doorbell {
   alignas(64) std::atomic<uint32_t> sleepers;  // pairs with ring()'s load
-  alignas(64) std::atomic<uint32_t> word;      // the futex: grows with every ring that found a sleeper
+  alignas(64) std::atomic<uint32_t> word;  // the futex: grows with every ring that found a sleeper
 
   // Call after a seq_cst store of what was published.
   void ring() {

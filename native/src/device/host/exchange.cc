@@ -176,7 +176,8 @@ Status Exchange::start() {
   card_.id = randomCookie();
   card_.cookie = randomCookie();
   card_.hostHash = hostHash();
-  FLEXLINK_TRY_ASSIGN(void* wake, RegionTable::instance().create(sizeof(Doorbell), RegionUse::kSegment));
+  FLEXLINK_TRY_ASSIGN(void* wake,
+                      RegionTable::instance().create(sizeof(Doorbell), RegionUse::kSegment));
   doorbell_ = static_cast<Doorbell*>(wake);  // zeroed memory is a Doorbell that nobody sleeps on
   card_.wakeRegion = RegionTable::instance().find(wake, 1).id;
   card_.pid = getpid();
@@ -279,13 +280,16 @@ void Exchange::connect(const ProcessCard& card,
     return done(makeStatus(Code::kSystem,
                            "process %d says that it is on this host, but its Unix socket does not "
                            "answer (%s); are the two in different network namespaces? Set "
-                           "FLEXLINK_HOSTID to different values there", card.pid, strerror(errno)));
+                           "FLEXLINK_HOSTID to different values there",
+                           card.pid, strerror(errno)));
   }
-  if (peerUid(peer->socket_.get(), &pid) != card.uid || !sendPacket(peer->socket_.get(), hello, -1)) {
+  if (peerUid(peer->socket_.get(), &pid) != card.uid ||
+      !sendPacket(peer->socket_.get(), hello, -1)) {
     return done(makeStatus(Code::kSystem, "the Unix socket of process %d belongs to another user",
                            card.pid));
   }
-  // pid is 0 when the peer lives in a pid namespace that we cannot see: then the socket tells alone.
+  // pid is 0 when the peer lives in a pid namespace that we cannot see: then the socket tells
+  // alone.
   if (pid > 0) peer->pidfd_ = Fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   int raw = peer->socket_.get();
   Status watched = reactor_->watch(raw, EPOLLIN, [this, peer](uint32_t) { hear(peer); });
@@ -313,8 +317,9 @@ void Exchange::hear(const std::shared_ptr<PeerProcess>& peer) {
 }
 
 void Exchange::settle(const std::shared_ptr<PeerProcess>& peer, const Packet& reply, Fd fd) {
-  Result<PeerProcess::Mapping> result = makeStatus(
-      Code::kRemote, "process %d does not share region %u any more", peer->card_.pid, reply.regionId);
+  Result<PeerProcess::Mapping> result =
+      makeStatus(Code::kRemote, "process %d does not share region %u any more", peer->card_.pid,
+                 reply.regionId);
   if (reply.error == 0 && fd.get() >= 0) {
     result = ForeignRegion::map(fd.get(), reply.bytes);
   }
@@ -342,9 +347,8 @@ void Exchange::died(const std::shared_ptr<PeerProcess>& peer) {
       std::lock_guard<std::mutex> lock(held->mutex_);
       held->slots_[id].state = PeerProcess::State::kRefused;
     }
-    Result<PeerProcess::Mapping> gone =
-        makeStatus(Code::kRemote, "process %d on host %s is dead", held->card_.pid,
-                   held->card_.hostName);
+    Result<PeerProcess::Mapping> gone = makeStatus(Code::kRemote, "process %d on host %s is dead",
+                                                   held->card_.pid, held->card_.hostName);
     for (auto& told : list) told(gone);
   }
   myDoorbell().wakeAll();  // whoever waits for that process looks at dead() now
@@ -409,7 +413,8 @@ void PeerProcess::fetch(uint32_t regionId, FetchDone done) {
   // Not moved away: a slot that is mapped or refused is neither fresh nor asked for.
   if (known.state == State::kMapped) return done(known.mapping);  // NOLINT(bugprone-use-after-move)
   if (known.state == State::kRefused) {
-    return done(makeStatus(Code::kRemote, "process %d does not share region %u", card_.pid, regionId));
+    return done(
+        makeStatus(Code::kRemote, "process %d does not share region %u", card_.pid, regionId));
   }
   Exchange::instance().ask(this, regionId);
 }

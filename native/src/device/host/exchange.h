@@ -27,8 +27,8 @@ using Cookie = std::array<uint8_t, 16>;
 // What a process says of itself in a rank table. Trivially copyable: it travels as bytes.
 struct ProcessCard {
   ProcessId id;
-  Cookie cookie;       // whoever knows it may map this process's regions
-  uint64_t hostHash;   // boot id, or FLEXLINK_HOSTID
+  Cookie cookie;      // whoever knows it may map this process's regions
+  uint64_t hostHash;  // boot id, or FLEXLINK_HOSTID
   int32_t pid;
   uint32_t uid;
   uint32_t wakeRegion;  // the region with this process's Doorbell
@@ -53,7 +53,8 @@ class PeerProcess {
 
   const ProcessCard& card() const { return card_; }
 
-  // True once the kernel has shown that the process is gone (pidfd, or its end of the socket closed).
+  // True once the kernel has shown that the process is gone (pidfd, or its end of the socket
+  // closed).
   bool dead() const { return dead_.load(std::memory_order_acquire); }
 
   // The peer's region in our address space, or nullptr with *pending = true while it is asked for,
@@ -78,7 +79,7 @@ class PeerProcess {
   Fd socket_;
   Fd pidfd_;
   std::atomic<bool> dead_{false};  // release by the control thread, acquire by dead()
-  std::mutex mutex_;  // guards slots_; a leaf lock
+  std::mutex mutex_;               // guards slots_; a leaf lock
   std::unordered_map<uint32_t, Slot> slots_;
   // Control thread only:
   std::unordered_map<uint32_t, std::vector<FetchDone>> waiting_;

@@ -68,7 +68,8 @@ Status RegionTable::destroy(void* base) {
   std::unique_lock lock(mutex_);
   auto found = regions_.find(reinterpret_cast<uintptr_t>(base));
   if (found == regions_.end()) {
-    return makeStatus(Code::kInvalidArgument, "%p is not the start of memory from ncclMemAlloc", base);
+    return makeStatus(Code::kInvalidArgument, "%p is not the start of memory from ncclMemAlloc",
+                      base);
   }
   munmap(base, found->second.bytes);
   starts_.erase(found->second.id);
@@ -133,7 +134,7 @@ size_t RegionTable::totalBytes() const {
 }
 
 Result<std::shared_ptr<ForeignRegion>> ForeignRegion::map(int fd, size_t bytes) {
-  struct stat info{};
+  struct stat info {};
   if (fstat(fd, &info) != 0 || static_cast<size_t>(info.st_size) < bytes || bytes == 0) {
     return makeStatus(Code::kSystem, "a peer sent shared memory of %lld bytes where it said %zu",
                       static_cast<long long>(info.st_size), bytes);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of this process that other processes can map: memfd segments. Nothing has a name in the file
-// system, so nothing is left behind by a killed process. Communicator segments and ncclMemAlloc
-// buffers are regions; who may map one is decided in exchange.h.
+// Memory of this process that other processes can map: memfd segments. Nothing has a name in the
+// file system, so nothing is left behind by a killed process. Communicator segments and
+// ncclMemAlloc buffers are regions; who may map one is decided in exchange.h.
 #pragma once
 
 #include <cstddef>
@@ -58,8 +58,8 @@ class RegionTable {
   };
   std::map<uintptr_t, Region>::const_iterator holder(const void* address, size_t bytes) const;
 
-  mutable std::shared_mutex mutex_;  // guards all below; a leaf lock
-  std::map<uintptr_t, Region> regions_;  // by start address
+  mutable std::shared_mutex mutex_;       // guards all below; a leaf lock
+  std::map<uintptr_t, Region> regions_;   // by start address
   std::map<uint32_t, uintptr_t> starts_;  // by id
   uint32_t nextId_ = 1;
 };

@@ -34,8 +34,8 @@ class HostStream {
   // Moves finished() past waits that have come true; true when something moved.
   bool refresh();
 
-  // Whoever must be driven for the oldest unfinished work; nullptr when there is none or it is driven
-  // elsewhere.
+  // Whoever must be driven for the oldest unfinished work; nullptr when there is none or it is
+  // driven elsewhere.
   Driven* blocker();
 
   // The first error of any work so far; later work does not clear it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Large collectives on buffers that every rank concerned can reach: exported memory (ncclMemAlloc) or
-// threads of one process. One meeting, the work in place, one leave-taking.
+// Large collectives on buffers that every rank concerned can reach: exported memory (ncclMemAlloc)
+// or threads of one process. One meeting, the work in place, one leave-taking.
 #include "device/host/kernels.h"
 #include "lane/memory/memory_lane.h"
 
@@ -42,7 +42,8 @@ bool MemoryLane::directPossible() const {
   // Ranks of this process are no proof for a rank elsewhere: all of one process, or all exported.
   for (int rank = 0; rank < ranks_; ++rank) {
     const EntryBuffers& buffers = entryOf(rank).buffers;
-    if (call_.kind == Collective::kAlltoAll && buffers.inPlaceWhole != 0 && ranks_ > 1) return false;
+    if (call_.kind == Collective::kAlltoAll && buffers.inPlaceWhole != 0 && ranks_ > 1)
+      return false;
     Needs needs = needsOf(call_, rank);
     if (oneProcess) continue;
     if (needs.send && buffers.sendRegion == 0) return false;
@@ -74,11 +75,11 @@ Progress MemoryLane::resolve() {
       found[side] = translate(rank, side == 1, &pending);
       if (found[side] != nullptr) continue;
       if (pending) return Progress::kWaiting;
-      return fail(makeStatus(Code::kRemote,
-                             "rank %d cannot map the %s buffer of %s; was it freed with ncclMemFree "
-                             "while in use?",
-                             rank_, side == 0 ? "send" : "receive",
-                             peers_[static_cast<size_t>(rank)].name.c_str()));
+      return fail(makeStatus(
+          Code::kRemote,
+          "rank %d cannot map the %s buffer of %s; was it freed with ncclMemFree "
+          "while in use?",
+          rank_, side == 0 ? "send" : "receive", peers_[static_cast<size_t>(rank)].name.c_str()));
     }
     sendOf_[static_cast<size_t>(rank)] = found[0];
     recvOf_[static_cast<size_t>(rank)] = found[1];
@@ -157,8 +158,7 @@ void MemoryLane::directCopy(size_t index) {
   for (int turn = 0; turn < ranks_; ++turn) {
     // Each rank begins with its right neighbour, so that not all read one rank's memory at once.
     auto rank = static_cast<size_t>((rank_ + 1 + turn) % ranks_);
-    copy(recv + rank * shape_.block, sendOf_[rank],
-         call_.kind == Collective::kAlltoAll ? mine : 0);
+    copy(recv + rank * shape_.block, sendOf_[rank], call_.kind == Collective::kAlltoAll ? mine : 0);
   }
 }
 

@@ -32,7 +32,8 @@ void MemoryLane::foldInto(void* const* dsts, int nDsts, size_t bytes, uint32_t s
   args.divisor = ranks_;
   if (call_.op == ReduceOp::kPreMulSum) {
     for (int rank = 0; rank < ranks_; ++rank) {
-      scalars_[static_cast<size_t>(rank)] = rank == rank_ ? call_.scalar : entryOf(rank).head.scalar;
+      scalars_[static_cast<size_t>(rank)] =
+          rank == rank_ ? call_.scalar : entryOf(rank).head.scalar;
     }
     args.scalars = scalars_.data();
   }

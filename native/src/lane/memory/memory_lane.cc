@@ -23,7 +23,8 @@ MemoryTuning memoryTuning(const TuningFacts& facts) {
     tuning.eagerBytes = std::min(static_cast<size_t>(facts.eagerBytes), kEagerCapacity);
   }
   if (facts.chunkBytes > 0) {
-    tuning.chunkBytes = std::max<size_t>(static_cast<size_t>(facts.chunkBytes) / kLine * kLine, kLine);
+    tuning.chunkBytes =
+        std::max<size_t>(static_cast<size_t>(facts.chunkBytes) / kLine * kLine, kLine);
   }
   return tuning;
 }
@@ -37,7 +38,8 @@ uint64_t packSignature(const Call& call) {
 std::string describeCall(uint64_t signature, uint64_t count) {
   auto kind = static_cast<Collective>(signature & 0xff);
   std::string text = collectiveName(kind);
-  text += " of " + std::to_string(count) + " " + typeName(static_cast<DataType>(signature >> 8 & 0xff));
+  text +=
+      " of " + std::to_string(count) + " " + typeName(static_cast<DataType>(signature >> 8 & 0xff));
   bool folds = kind == Collective::kAllReduce || kind == Collective::kReduce ||
                kind == Collective::kReduceScatter;
   if (folds) text += std::string(", ") + opName(static_cast<ReduceOp>(signature >> 16 & 0xff));
@@ -190,10 +192,10 @@ void MemoryLane::publishEntry() {
   entry.head.count = call_.count;
   entry.head.scalar = call_.scalar;
   if (eager_) {
-    bool gives = shape_.payload != 0 && call_.send != nullptr &&
-                 (call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter
-                      ? isRoot()
-                      : true);
+    bool gives =
+        shape_.payload != 0 && call_.send != nullptr &&
+        (call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter ? isRoot()
+                                                                                    : true);
     if (gives) {
       memcpy(shape_.payload <= kInlineBytes ? entry.head.payload : entry.payload, call_.send,
              shape_.payload);
@@ -286,12 +288,12 @@ Status MemoryLane::mismatch(int peer) const {
   int second = peer < rank_ ? rank_ : peer;
   const EntryHead& a = entryOf(first).head;
   const EntryHead& b = entryOf(second).head;
-  return makeStatus(Code::kInvalidUsage,
-                    "operation %llu does not match: rank %d called %s, rank %d called %s; all ranks "
-                    "must make the same calls in the same order",
-                    static_cast<unsigned long long>(seq_), first,
-                    describeCall(a.signature, a.count).c_str(), second,
-                    describeCall(b.signature, b.count).c_str());
+  return makeStatus(
+      Code::kInvalidUsage,
+      "operation %llu does not match: rank %d called %s, rank %d called %s; all ranks "
+      "must make the same calls in the same order",
+      static_cast<unsigned long long>(seq_), first, describeCall(a.signature, a.count).c_str(),
+      second, describeCall(b.signature, b.count).c_str());
 }
 
 Progress MemoryLane::fail(Status status) {
@@ -314,8 +316,9 @@ Status MemoryLane::deadOrGone(int peer) const {
   bool dead = who.process != nullptr && who.process->dead();
   bool closed = who.segment.header().closed.load(std::memory_order_acquire) != 0;
   if (!dead && !closed) return {};
-  bool needed = stage_ == Stage::kSingle ? (!closed || blockedPeers_[static_cast<size_t>(peer)] != 0)
-                                         : !satisfied(peer);
+  bool needed = stage_ == Stage::kSingle
+                    ? (!closed || blockedPeers_[static_cast<size_t>(peer)] != 0)
+                    : !satisfied(peer);
   if (!needed) return {};
   return makeStatus(Code::kRemote, "%s %s while rank %d waits in operation %llu (%s)",
                     who.name.c_str(), closed ? "has left the communicator" : "is dead", rank_,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lane between ranks whose memory is load/store addressable to each other: processes of one host
-// and threads of one process. Small payloads travel with the entry (eager), exported or same-process
-// buffers are read and written in place (direct), all others go through shared memory (staged).
-// README.md has the protocol.
+// The lane between ranks whose memory is load/store addressable to each other: processes of one
+// host and threads of one process. Small payloads travel with the entry (eager), exported or
+// same-process buffers are read and written in place (direct), all others go through shared memory
+// (staged). README.md has the protocol.
 #pragma once
 
 #include <atomic>
@@ -42,7 +42,7 @@ struct MemoryPeer {
   Segment segment;
   std::shared_ptr<OwnSegment> own;         // holds `segment` of a thread of this process
   std::shared_ptr<ForeignRegion> mapping;  // holds `segment` of another process
-  std::shared_ptr<PeerProcess> process;  // null: a thread of this process
+  std::shared_ptr<PeerProcess> process;    // null: a thread of this process
   Doorbell* bell = nullptr;
   int pid = 0;
   bool cma = false;  // this process may read that process's memory
@@ -51,12 +51,12 @@ struct MemoryPeer {
 
 // Numbers that all ranks must share; made by memoryTuning() from what all ranks said at creation.
 struct MemoryTuning {
-  size_t eagerBytes = 4096;     // largest payload that travels with the entry
-  size_t chunkBytes = 131072;   // of a staged shard
+  size_t eagerBytes = 4096;          // largest payload that travels with the entry
+  size_t chunkBytes = 131072;        // of a staged shard
   size_t directChunkBytes = 262144;  // work between two looks at the abort flag
-  size_t streamBytes = 4 << 20;  // results from this size on are written past the caches
-  size_t cmaBytes = 65536;       // point-to-point messages from this size on use cross-memory attach
-  int depth = 2;                 // slots of each staged stage
+  size_t streamBytes = 4 << 20;      // results from this size on are written past the caches
+  size_t cmaBytes = 65536;  // point-to-point messages from this size on use cross-memory attach
+  int depth = 2;            // slots of each staged stage
   bool direct = true;
   bool cma = true;
 };
@@ -95,7 +95,8 @@ class MemoryLane final : public Lane {
   // Tells the peers that this rank needs nothing more: its end is no error from now on. Any thread.
   void close();
 
-  // After a failure: user memory that a peer may still write gets a new home. See RegionTable::rehome.
+  // After a failure: user memory that a peer may still write gets a new home. See
+  // RegionTable::rehome.
   Status rehomeExposed();
 
  private:
@@ -104,15 +105,15 @@ class MemoryLane final : public Lane {
   // How a collective's buffers are cut, in bytes.
   struct Shape {
     size_t element = 1;
-    size_t block = 0;  // count * element
-    size_t total = 0;  // of the larger buffer
-    size_t payload = 0;  // what this collective's entry carries when it is eager
-    size_t shard = 0;    // longest piece that one rank owns or moves in the staged way
+    size_t block = 0;       // count * element
+    size_t total = 0;       // of the larger buffer
+    size_t payload = 0;     // what this collective's entry carries when it is eager
+    size_t shard = 0;       // longest piece that one rank owns or moves in the staged way
     bool personal = false;  // every peer gets a different piece
     bool folds = false;
   };
-  struct Single {  // progress of one point-to-point or one-sided call
-    uint64_t cell = 0;   // next cell of this message; bytes moved so far for direct reads
+  struct Single {       // progress of one point-to-point or one-sided call
+    uint64_t cell = 0;  // next cell of this message; bytes moved so far for direct reads
     size_t moved = 0;
     uint64_t lastCell = 0;
     bool begun = false;
@@ -190,7 +191,7 @@ class MemoryLane final : public Lane {
   Status failure_;
   std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
   std::atomic<bool> boardTaken_{false};
-  std::atomic<int> waitingFor_{-1};   // relaxed: for people only
+  std::atomic<int> waitingFor_{-1};      // relaxed: for people only
   std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
   std::atomic<uint64_t> bytes_{0};
 
@@ -204,7 +205,7 @@ class MemoryLane final : public Lane {
   Call call_;
   Shape shape_;
   bool eager_ = false;
-  uint64_t seq_ = 0;       // collectives done
+  uint64_t seq_ = 0;        // collectives done
   uint64_t clockBase_ = 0;  // clock when this collective began; the same on all ranks
   int meetNext_ = 0;
   ChunkedSchedule schedule_;

@@ -21,7 +21,8 @@ Owned& owned() {
 }  // namespace
 
 Result<std::shared_ptr<OwnSegment>> OwnSegment::create(const SegmentLayout& layout) {
-  FLEXLINK_TRY_ASSIGN(void* base, RegionTable::instance().create(layout.bytes(), RegionUse::kSegment));
+  FLEXLINK_TRY_ASSIGN(void* base,
+                      RegionTable::instance().create(layout.bytes(), RegionUse::kSegment));
   std::shared_ptr<OwnSegment> made(new OwnSegment(base, RegionTable::instance().find(base, 1).id));
   std::lock_guard<std::mutex> lock(owned().mutex);
   owned().all[made->regionId_] = made;

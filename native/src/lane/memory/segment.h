@@ -19,8 +19,9 @@ inline constexpr uint32_t kSegmentMagic = 0x464c5347;  // "FLSG"
 
 // First line of an entry: with `stamp` all other words of the entry are published.
 struct alignas(kLine) EntryHead {
-  std::atomic<uint64_t> stamp;  // number of the collective + 1; seq_cst by the owner, acquire by peers
-  uint64_t signature;           // packSignature()
+  std::atomic<uint64_t>
+      stamp;           // number of the collective + 1; seq_cst by the owner, acquire by peers
+  uint64_t signature;  // packSignature()
   uint64_t count;
   uint64_t scalar;
   uint8_t payload[kInlineBytes];
@@ -59,7 +60,7 @@ struct CellHeader {
   uint64_t address;
   uint64_t offset;
   uint32_t region;
-  uint32_t mode;          // CellMode
+  uint32_t mode;  // CellMode
 };
 
 struct Cell {
@@ -72,8 +73,10 @@ inline constexpr size_t kCellPayload = sizeof(Cell::payload);
 // What the owner says to one peer. Each word has one writer: the owner of the segment.
 struct PairLines {
   alignas(kLine) std::atomic<uint64_t> produced;  // cells sent to the peer; seq_cst, acquire there
-  alignas(kLine) std::atomic<uint64_t> consumed;  // cells taken from the peer; seq_cst, acquire there
-  std::atomic<uint32_t> attaches;  // 1: the owner may read that peer's memory; release, acquire there
+  alignas(
+      kLine) std::atomic<uint64_t> consumed;  // cells taken from the peer; seq_cst, acquire there
+  std::atomic<uint32_t>
+      attaches;  // 1: the owner may read that peer's memory; release, acquire there
   alignas(kLine) std::atomic<uint64_t> signals[kSignals];  // signals sent to the peer, ever growing
 };
 
@@ -81,7 +84,8 @@ struct SegmentHeader {
   uint32_t magic;
   uint32_t rank;
   uint64_t selfAddress;  // of this header in the owner's address space: tests cross-memory attach
-  alignas(kLine) std::atomic<uint64_t> clock;   // steps done, ever growing; seq_cst, acquire by peers
+  alignas(
+      kLine) std::atomic<uint64_t> clock;  // steps done, ever growing; seq_cst, acquire by peers
   alignas(kLine) std::atomic<uint32_t> closed;  // 1: the owner has left in an orderly way
   alignas(kLine) ErrorBoard error;
   Entry entries[2];  // by number of the collective, odd and even
@@ -94,7 +98,9 @@ struct SegmentLayout {
 
   static constexpr size_t page(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
   size_t pairsAt() const { return page(sizeof(SegmentHeader)); }
-  size_t ringsAt() const { return page(pairsAt() + sizeof(PairLines) * static_cast<size_t>(ranks)); }
+  size_t ringsAt() const {
+    return page(pairsAt() + sizeof(PairLines) * static_cast<size_t>(ranks));
+  }
   size_t poolAt() const { return ringsAt() + kCellBytes * kCells * static_cast<size_t>(ranks); }
   size_t bytes() const { return poolAt() + page(poolBytes); }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls that concern one peer: send, receive, put, signal. For each ordered pair of ranks there is a
-// ring of cells in the sender's segment; a message is a run of cells, or one cell that says where the
-// receiver finds the bytes.
+// Calls that concern one peer: send, receive, put, signal. For each ordered pair of ranks there is
+// a ring of cells in the sender's segment; a message is a run of cells, or one cell that says where
+// the receiver finds the bytes.
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -121,8 +121,13 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
   while (single->cell < cells && produced_[peer] - taken < kCells) {
     Cell& cell = own.cell(call.root, produced_[peer]);
     size_t part = single->mode == kInCells ? std::min(kCellPayload, bytes - single->moved) : 0;
-    cell.header = {static_cast<uint64_t>(call.type), bytes, part,
-                   reinterpret_cast<uint64_t>(call.send), region.offset, region.id, single->mode};
+    cell.header = {static_cast<uint64_t>(call.type),
+                   bytes,
+                   part,
+                   reinterpret_cast<uint64_t>(call.send),
+                   region.offset,
+                   region.id,
+                   single->mode};
     if (part != 0) {
       memcpy(cell.payload, static_cast<const uint8_t*>(call.send) + single->moved, part);
     }
@@ -150,9 +155,10 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
     if (cell.header.bytes != bytes || cell.header.signature != static_cast<uint64_t>(call.type)) {
       auto type = static_cast<DataType>(cell.header.signature % kDataTypes);
       return fail(makeStatus(
-          Code::kInvalidUsage, "a message does not match: rank %d called %s to rank %d, which called %s",
-          call.root,
-          describeSingle("Send", cell.header.bytes / typeSize(type), cell.header.signature % kDataTypes)
+          Code::kInvalidUsage,
+          "a message does not match: rank %d called %s to rank %d, which called %s", call.root,
+          describeSingle("Send", cell.header.bytes / typeSize(type),
+                         cell.header.signature % kDataTypes)
               .c_str(),
           rank_, describeSingle("Recv", call.count, static_cast<uint64_t>(call.type)).c_str()));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Large collectives on buffers that peers cannot reach: chunk by chunk through this rank's pool, small
-// enough to stay in the cache. The order of steps is schedule/chunked.h.
+// Large collectives on buffers that peers cannot reach: chunk by chunk through this rank's pool,
+// small enough to stay in the cache. The order of steps is schedule/chunked.h.
 #include "device/host/kernels.h"
 #include "lane/memory/memory_lane.h"
 
@@ -86,8 +86,8 @@ Progress MemoryLane::pollStaged() {
   return Progress::kMoved;
 }
 
-// Puts this rank's contribution to the chunk where the peers can read it; what this rank owes itself
-// is copied on the way.
+// Puts this rank's contribution to the chunk where the peers can read it; what this rank owes
+// itself is copied on the way.
 void MemoryLane::stageIn(int64_t chunk) {
   const auto* send = static_cast<const uint8_t*>(call_.send);
   auto* recv = static_cast<uint8_t*>(call_.recv);
@@ -111,7 +111,8 @@ void MemoryLane::stageIn(int64_t chunk) {
     return;
   }
   ByteRange part = chunkOf(shape_.block, chunkBytes_, chunk);
-  size_t mine = call_.kind == Collective::kBroadcast ? 0 : static_cast<size_t>(rank_) * shape_.block;
+  size_t mine =
+      call_.kind == Collective::kBroadcast ? 0 : static_cast<size_t>(rank_) * shape_.block;
   bool keeps = call_.kind != Collective::kGather || isRoot();
   void* dsts[2] = {inSlot(rank_, chunk, 0), keeps ? recv + mine + part.begin : nullptr};
   bool stages = call_.kind != Collective::kGather || !isRoot();
@@ -157,8 +158,7 @@ void MemoryLane::stageOut(int64_t chunk) {
     ByteRange piece = fromRoot ? ByteRange{0, shape_.block} : pieceOf(rank);
     ByteRange part = chunkOf(piece.size(), chunkBytes_, chunk);
     if (part.size() == 0) continue;
-    const uint8_t* from =
-        schedule_.stages == 3 ? outSlot(rank, chunk) : inSlot(rank, chunk, rank_);
+    const uint8_t* from = schedule_.stages == 3 ? outSlot(rank, chunk) : inSlot(rank, chunk, rank_);
     void* to = recv + piece.begin + part.begin;
     copyTo(&to, 1, from, part.size(), mask);
   }
