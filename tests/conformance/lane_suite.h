@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every lane must do, whatever carries it: collectives and messages between a few ranks, driven
+// by one thread in an order made at random, so that any interleaving of ranks may come. A lane joins
+// by a function that makes one connected lane for each rank.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "lane/lane.h"
+
+namespace flexlink {
+
+// The lanes of one communicator, and what keeps them alive.
+struct LaneSet {
+  std::vector<Lane*> lanes;
+  std::shared_ptr<void> keep;
+};
+
+using MakeLanes = std::function<LaneSet(int ranks)>;
+
+// Runs each rank's batch to its end, ranks in random order; all must end in kDone.
+void runBatches(const LaneSet& set, const std::vector<Batch>& batches, uint32_t seed);
+
+// The suite; failures are GoogleTest's.
+void collectivesGiveExactResults(const MakeLanes& make);
+void messagesArriveInOrder(const MakeLanes& make);
+void batchesMixMessagesAndCollectives(const MakeLanes& make);
+void unlikeCallsFailOnAllRanks(const MakeLanes& make);
+void abortEndsWaiting(const MakeLanes& make);
+
+}  // namespace flexlink

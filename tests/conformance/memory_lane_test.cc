@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// The memory lane in the suite of all lanes, in each of its ways.
+#include "lane/memory/memory_lane.h"
+
+#include <gtest/gtest.h>
+
+#include "conformance/lane_suite.h"
+
+namespace flexlink {
+namespace {
+
+struct Held {
+  std::vector<std::shared_ptr<OwnSegment>> segments;
+  std::vector<ProbeComm*> probes;
+  std::vector<std::unique_ptr<MemoryLane>> lanes;
+  ~Held() {
+    lanes.clear();
+    for (ProbeComm* probe : probes) ProbeWriter::process()->closeComm(probe);
+  }
+};
+
+LaneSet makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes) {
+  EXPECT_TRUE(myProcessCard().ok());
+  auto held = std::make_shared<Held>();
+  SegmentLayout layout{ranks, poolBytes};
+  std::vector<MemoryPeer> peers(static_cast<size_t>(ranks));
+  for (int rank = 0; rank < ranks; ++rank) {
+    held->segments.push_back(OwnSegment::create(layout).value());
+    MemoryPeer& peer = peers[static_cast<size_t>(rank)];
+    peer.segment = Segment(held->segments.back()->base(), layout);
+    peer.own = held->segments.back();
+    peer.bell = &myDoorbell();
+    peer.name = "rank " + std::to_string(rank);
+  }
+  LaneSet set;
+  for (int rank = 0; rank < ranks; ++rank) {
+    held->probes.push_back(ProbeWriter::process()->openComm({}));
+    held->lanes.push_back(
+        std::make_unique<MemoryLane>(rank, peers, layout, tuning, held->probes.back()));
+    set.lanes.push_back(held->lanes.back().get());
+  }
+  set.keep = held;
+  return set;
+}
+
+struct Way {
+  const char* name;
+  MemoryTuning tuning;
+  size_t poolBytes;
+};
+
+MemoryTuning tuned(bool direct, size_t eager, size_t chunk, int depth) {
+  MemoryTuning tuning;
+  tuning.direct = direct;
+  tuning.eagerBytes = eager;
+  tuning.chunkBytes = chunk;
+  tuning.directChunkBytes = 4096;
+  tuning.depth = depth;
+  tuning.streamBytes = 100000;
+  return tuning;
+}
+
+class MemoryLaneWays : public testing::TestWithParam<Way> {
+ protected:
+  MakeLanes make() const {
+    Way way = GetParam();
+    return [way](int ranks) { return makeMemoryLanes(ranks, way.tuning, way.poolBytes); };
+  }
+};
+
+TEST_P(MemoryLaneWays, CollectivesGiveExactResults) { collectivesGiveExactResults(make()); }
+TEST_P(MemoryLaneWays, MessagesArriveInOrder) { messagesArriveInOrder(make()); }
+TEST_P(MemoryLaneWays, BatchesMixMessagesAndCollectives) { batchesMixMessagesAndCollectives(make()); }
+TEST_P(MemoryLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
+TEST_P(MemoryLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
+
+INSTANTIATE_TEST_SUITE_P(
+    Ways, MemoryLaneWays,
+    testing::Values(Way{"eager", tuned(false, kEagerCapacity, 65536, 2), 1 << 20},
+                    Way{"direct", tuned(true, 0, 65536, 2), 1 << 20},
+                    Way{"staged", tuned(false, 0, 65536, 2), 1 << 20},
+                    Way{"stagedDeep", tuned(false, 64, 4096, 3), 1 << 20},
+                    Way{"stagedTightPool", tuned(false, 64, 1 << 20, 2), 64 << 10}),
+    [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace flexlink
