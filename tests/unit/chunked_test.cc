@@ -70,7 +70,7 @@ void runInRandomOrder(ChunkedSchedule schedule, int ranks, uint32_t seed) {
 
 TEST(ChunkedSchedule, AnyOrderOfRanksReadsWhatWasPutThere) {
   for (int stages : {2, 3}) {
-    for (int depth : {1, 2, 3}) {
+    for (int depth : {2, 3, 4}) {
       for (uint64_t chunks : {1u, 2u, 3u, 7u}) {
         for (int ranks : {2, 3, 5}) {
           for (uint32_t seed = 0; seed < 20; ++seed) {

@@ -16,7 +16,8 @@ namespace flexlink {
 //   t:        0        1        2        3
 //   stages:   p0       p1 t0    p2 t1 o0 p3 t2 o1 ...
 //
-// A slot of shared memory is used again after `depth` chunks.
+// A slot of shared memory is used again after `depth` chunks; at least 2, because a chunk is put
+// before the one ahead of it is taken.
 struct ChunkedSchedule {
   uint64_t chunks = 0;
   int stages = 2;  // 2 or 3
