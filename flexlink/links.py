@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flexlink import probe
+from flexlink import probe, probe_folders
 from flexlink.probe_model import Communicator, Lane, Process, Snapshot
 
 Key = tuple[str, int, int]  # file, slot, generation: one rank of one communicator
@@ -305,7 +305,7 @@ def _seconds(text: str) -> float:
 
 
 def _where(folders: Sequence[str] | None) -> Sequence[str]:
-    return probe.run_folders() if folders is None else folders
+    return probe_folders.run_folders() if folders is None else folders
 
 
 def _show(options: argparse.Namespace, seen: Snapshot, rate: Mapping[Key, Rate]) -> None:

@@ -7,18 +7,17 @@ taken and nothing is written: the job does not notice. docs/probe.md says what e
 
 from __future__ import annotations
 
-import functools
 import os
 import stat
 import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flexlink import probe_layout as layout
 from flexlink.errors import FlexlinkError
+from flexlink.probe_folders import find
 from flexlink.probe_layout import COMM, HEADER, LANE, RECORD, Structure, name_of
 from flexlink.probe_model import (
     Call,
@@ -32,6 +31,7 @@ from flexlink.probe_model import (
     Snapshot,
     Wait,
 )
+from flexlink.process_life import boot_id, pid_namespace, start_time
 
 Fields = dict[str, Any]
 
@@ -61,39 +61,12 @@ def _call(word: int, count: int) -> Call:
     )
 
 
-@functools.cache
-def _boot_id() -> bytes:
-    try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        return bytes.fromhex(text.replace("-", ""))
-    except (OSError, ValueError):
-        return bytes(16)
-
-
-@functools.cache
-def _pid_namespace() -> int:
-    try:
-        return Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
-        return 0
-
-
-def _start_time(pid: int) -> int:
-    """Field 22 of /proc/<pid>/stat; 0: there is no such process, or it has ended."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        fields = text.rpartition(")")[2].split()
-        return 0 if fields[0] in "ZX" else int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
 def _life(header: Fields) -> str:
-    if header["bootId"] != _boot_id():
+    if header["bootId"] != boot_id():
         return "dead"
-    if header["pidNamespace"] != _pid_namespace():
+    if header["pidNamespace"] != pid_namespace():
         return "unknown"
-    return "alive" if _start_time(header["pid"]) == header["startTime"] else "dead"
+    return "alive" if start_time(header["pid"]) == header["startTime"] else "dead"
 
 
 class ProbeReader:
@@ -342,36 +315,6 @@ class _View:
             waits_for=None if rank == layout.NO_RANK else Wait(rank, self.since(raw["waitSince"])),
             longest_wait=None if longest == layout.NO_RANK else ended,
         )
-
-
-def run_folders() -> tuple[str, ...]:
-    """Where this user's probe files may be, in the order in which the writer chooses.
-
-    The job's environment may differ from ours, so all that are there are looked at, unless
-    FLEXLINK_RUN_DIR names one.
-    """
-    chosen = os.environ.get("FLEXLINK_RUN_DIR")
-    if chosen:
-        return (chosen,)
-    uid = os.geteuid()
-    parents = dict.fromkeys(filter(None, (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{uid}")))
-    return (*(f"{parent}/flexlink" for parent in parents), f"/dev/shm/flexlink-{uid}")
-
-
-def find(folders: Iterable[str] | None = None) -> list[str]:
-    """Paths of the probe files in `folders` (None: run_folders()), sorted in each folder."""
-    paths = []
-    for folder in run_folders() if folders is None else folders:
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError:
-            continue
-        paths += [
-            os.path.join(folder, name)
-            for name in names
-            if name.startswith("probe-") and name.endswith(".flx")
-        ]
-    return paths
 
 
 def snapshot(folders: Iterable[str] | None = None) -> Snapshot:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from flexlink import id_exchange
 from flexlink.errors import FlexlinkError, RendezvousError
+from flexlink.process_life import start_time
 
 LIMIT_SECONDS = 120.0
 _POLL_SECONDS = 0.01
@@ -196,16 +197,8 @@ def _through_store(
 def job_name(env: Mapping[str, str], parent: int) -> str:
     """A name that the ranks of one job on one host share and no other job has."""
     named = [env[name] for name in _JOB_NAMES if name in env]
-    text = "-".join([*named, env.get("MASTER_PORT", ""), str(parent), _start_time(parent)])
+    text = "-".join([*named, env.get("MASTER_PORT", ""), str(parent), str(start_time(parent))])
     return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in text)
-
-
-def _start_time(pid: int) -> str:
-    """When process `pid` started, in clock ticks after boot: pids come back, the pair does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return "0"
 
 
 def run_folder(env: Mapping[str, str]) -> Path:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from flexlink import probe, probe_layout
+from flexlink import probe_layout, process_life
 from flexlink.probe_layout import CLOCK, COMM, HEADER, LANE, RECORD, Structure
 
 TICKS_AT = 10**15  # the clock pair: these ticks are START_NS, and a tick is 2 ns
@@ -30,12 +30,12 @@ class FakeFile:
             layout=probe_layout.LAYOUT,
             pid=os.getpid(),
             uid=os.geteuid(),
-            startTime=probe._start_time(os.getpid()),
-            pidNamespace=probe._pid_namespace(),
+            startTime=process_life.start_time(os.getpid()),
+            pidNamespace=process_life.pid_namespace(),
             clockKind=probe_layout.CLOCK_COUNTER,
             **probe_layout.EXPECTED_HEADER,
         )
-        self.set_bytes(HEADER.offsets["bootId"], probe._boot_id())
+        self.set_bytes(HEADER.offsets["bootId"], process_life.boot_id())
         self.set_bytes(HEADER.offsets["program"], b"python")
         self.set_bytes(HEADER.offsets["host"], b"node7")
         self.set(

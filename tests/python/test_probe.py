@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from probe_files import START_NS, TICKS_AT, FakeFile, call_word
 
-from flexlink import probe, probe_layout
+from flexlink import probe, probe_layout, process_life
 from flexlink.probe import ProbeError, ProbeReader
 from flexlink.probe_layout import CLOCK, COMM, HEADER
 from flexlink.probe_model import Call, Clock, Record, Wait
@@ -159,7 +159,7 @@ def test_life_follows_pid_start_boot_and_namespace(
 def test_ended_child_that_nobody_waited_for_is_dead(tmp_path: Path) -> None:
     child = subprocess.Popen(["sleep", "60"])
     file = FakeFile()
-    file.set(HEADER, 0, pid=child.pid, startTime=probe._start_time(child.pid))
+    file.set(HEADER, 0, pid=child.pid, startTime=process_life.start_time(child.pid))
     path = file.write(tmp_path)
     with ProbeReader(path) as reader:
         assert reader.read().life == "alive"
@@ -303,20 +303,6 @@ def test_snapshot_reads_good_files_beside_bad_ones(tmp_path: Path) -> None:
     seen = probe.snapshot([str(tmp_path), str(tmp_path / "missing")])
     assert [process.path for process in seen.processes] == [str(tmp_path / "probe-7-1.flx")]
     assert [path for path, _ in seen.unreadable] == [str(tmp_path / "probe-8-1.flx")]
-
-
-def test_folders_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    uid = os.geteuid()
-    own = (f"/run/user/{uid}/flexlink", f"/dev/shm/flexlink-{uid}")
-    monkeypatch.delenv("FLEXLINK_RUN_DIR", raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/x")
-    assert probe.run_folders() == ("/x/flexlink", *own)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", f"/run/user/{uid}")
-    assert probe.run_folders() == own
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert probe.run_folders() == own
-    monkeypatch.setenv("FLEXLINK_RUN_DIR", "/mine")
-    assert probe.run_folders() == ("/mine",)
 
 
 def test_reader_waits_for_a_writer_that_is_in_the_middle(tmp_path: Path) -> None:
