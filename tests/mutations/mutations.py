@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Mutation(NamedTuple):
-    """One fault: the first `find` in `file` becomes `put`; then `program` with `tests` must fail."""
+    """One fault: the first `find` in `file` becomes `put`, and `program` with `tests` must fail."""
 
     promise: str
     file: str
