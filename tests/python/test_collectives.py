@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 from support import PROGRAMS, Run
@@ -71,3 +74,24 @@ def test_two_communicators_of_one_world_do_not_mix(flexlink_run: Run) -> None:
     )
     done = flexlink_run(2, sys.executable, "-c", script)
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_ends_the_wait_for_ranks_that_do_not_come() -> None:
+    script = (
+        "import flexlink\n"
+        "key = flexlink.unique_id()\n"
+        "print('waiting', flush=True)\n"
+        "flexlink.Communicator.connect(key, 0, 2)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.5)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - begin < 3
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
