@@ -3,7 +3,6 @@
 #include "probe/probe_writer.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -36,14 +35,11 @@ void forkedChild() { processFile->replaceInChild(); }
 struct ProbeWriter::Parts {
   std::optional<ProbeFile> file;
   bool counter = false;
-  pid_t pid = 0;
   std::mutex mutex;  // guards what follows
   std::array<bool, FLEXLINK_PROBE_SLOTS> open{};
   std::array<uint64_t, FLEXLINK_PROBE_SLOTS> closedAt{};  // order of closing; 0: never used
   uint64_t closings = 0;
   std::atomic_flag clockBusy;  // its partner is itself: whoever finds it set lets the other refresh
-
-  bool usable() const { return file.has_value() && pid == ::getpid(); }
 };
 
 ProbeWriter::ProbeWriter(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -54,7 +50,6 @@ Result<std::unique_ptr<ProbeWriter>> ProbeWriter::create(const std::string& fold
   auto parts = std::make_unique<Parts>();
   parts->counter = file.header().clockKind == FLEXLINK_PROBE_CLOCK_COUNTER;
   parts->file.emplace(std::move(file));
-  parts->pid = ::getpid();
   return std::unique_ptr<ProbeWriter>(new ProbeWriter(std::move(parts)));
 }
 
@@ -88,7 +83,7 @@ const std::string& ProbeWriter::path() const {
 // A slot that was never used, else the one closed longest ago, so that the records of closed
 // communicators stay as long as possible. -1: all are open.
 int ProbeWriter::takeSlot() {
-  if (!parts_->usable()) return -1;
+  if (!parts_->file.has_value()) return -1;
   ProbeComm::add(parts_->file->header().opened, 1);
   int best = -1;
   for (int i = 0; i < static_cast<int>(FLEXLINK_PROBE_SLOTS); ++i) {
@@ -122,7 +117,7 @@ void ProbeWriter::closeComm(ProbeComm* comm) {
   if (comm->slotNumber_ < 0) {
     // The slot is the first member of its PrivatePlace.
     delete reinterpret_cast<PrivatePlace*>(comm->slot_);
-  } else if (parts_->usable()) {
+  } else {
     const std::lock_guard lock(parts_->mutex);
     comm->state(ProbeState::kClosed);
     ProbeComm::put(comm->slot_->comm.closedTicks, comm->ticks());

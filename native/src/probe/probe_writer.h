@@ -160,7 +160,7 @@ class ProbeWriter {
   ~ProbeWriter();
 
   // Never null. Closed by closeComm, which frees it; its last records stay readable in the file
-  // until its slot is needed again. In a forked child it goes to private memory.
+  // until its slot is needed again.
   ProbeComm* openComm(const ProbeCommInfo& info);
   void closeComm(ProbeComm* comm);
 
