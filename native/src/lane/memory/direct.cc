@@ -108,6 +108,10 @@ Progress MemoryLane::pollDirect() {
   return Progress::kMoved;
 }
 
+void MemoryLane::copyOwn(void* to, const void* from, size_t bytes) {
+  if (to != from) copyTo(&to, 1, from, bytes, streamMaskFor(shape_.total));
+}
+
 void MemoryLane::directFold(ByteRange range) {
   size_t at = pieceOf(rank_).begin + range.begin;
   for (int rank = 0; rank < ranks_; ++rank) {

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "device/host/kernels.h"
 
 namespace flexlink {
@@ -145,6 +146,7 @@ void MemoryLane::probeBegin(const Call& call, size_t bytes) {
 
 Progress MemoryLane::finishCollective() {
   ++seq_;
+  if (chooser_ != nullptr) reportWay();
   probe_->progress(shape_.total);
   probe_->end(probeSeq_ - 1, 0);
   operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -174,9 +176,11 @@ Progress MemoryLane::poll() {
     case Stage::kDirect:
       return pollDirect();
     case Stage::kLeave:
-      if (!peersReached(WaitFor::kAll, clockBase_ + 1)) return Progress::kWaiting;
-      clockBase_ += 1;
+      if (!peersReached(WaitFor::kAll, clockBase_ + leaveClock_)) return Progress::kWaiting;
+      clockBase_ += leaveClock_;
       return finishCollective();
+    case Stage::kAttached:
+      return pollAttached();
     case Stage::kStaged:
       return pollStaged();
   }
@@ -197,8 +201,8 @@ void MemoryLane::publishEntry() {
         (call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter ? isRoot()
                                                                                     : true);
     if (gives) {
-      memcpy(shape_.payload <= kInlineBytes ? entry.head.payload : entry.payload, call_.send,
-             shape_.payload);
+      void* to = shape_.payload <= kInlineBytes ? entry.head.payload : entry.payload;
+      copyTo(&to, 1, call_.send, shape_.payload, sharedMaskFor(shape_.payload));
     }
   } else {
     EntryBuffers& buffers = entry.buffers;
@@ -219,6 +223,7 @@ void MemoryLane::publishEntry() {
     buffers.recvRegion = recv.id;
     buffers.recvOffset = recv.offset;
     buffers.inPlaceWhole = call_.send == call_.recv;
+    if (rank_ == 0 && tuning_.cma) buffers.way = chooseWay();
   }
   entry.head.stamp.exchange(seq_ + 1, std::memory_order_seq_cst);  // pairs with meet()'s acquire
   ringPeers();
@@ -244,12 +249,21 @@ Progress MemoryLane::afterMeeting() {
     return finishCollective();
   }
   usedDirect_ = directPossible();
+  attached_ = !usedDirect_ && attachedPossible() && entryOf(0).buffers.way == 1;
   if (usedDirect_) {
+    leaveClock_ = 1;
     stage_ = Stage::kResolve;
+  } else if (attached_) {
+    attachedPhase_ = 0;
+    directIndex_ = 0;
+    stage_ = Stage::kAttached;
   } else {
     planStaged();
     stage_ = Stage::kStaged;
   }
+  // Only what had the choice is measured.
+  if (usedDirect_ || !attachedPossible()) chooser_ = nullptr;
+  if (chooser_ != nullptr) workBegan_ = nowNanos();
   return Progress::kMoved;
 }
 
@@ -307,7 +321,8 @@ bool MemoryLane::satisfied(int peer) const {
   const auto& header = peers_[static_cast<size_t>(peer)].segment.header();
   bool came = header.entries[seq_ & 1].head.stamp.load(std::memory_order_acquire) == seq_ + 1;
   if (!came || stage_ == Stage::kMeet) return came;
-  uint64_t end = stage_ == Stage::kStaged ? clockBase_ + schedule_.steps() : clockBase_ + 1;
+  bool twoPhases = attached_ && call_.kind == Collective::kAllReduce;
+  uint64_t end = clockBase_ + (stage_ == Stage::kStaged ? schedule_.steps() : twoPhases ? 2 : 1);
   return header.clock.load(std::memory_order_acquire) >= end;
 }
 

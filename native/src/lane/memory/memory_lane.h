@@ -16,6 +16,7 @@
 #include "lane/memory/segment.h"
 #include "probe/probe_writer.h"
 #include "schedule/chunked.h"
+#include "schedule/way_chooser.h"
 
 namespace flexlink {
 
@@ -55,6 +56,9 @@ struct MemoryTuning {
   size_t chunkBytes = 131072;        // of a staged shard
   size_t directChunkBytes = 262144;  // work between two looks at the abort flag
   size_t streamBytes = 4 << 20;      // results from this size on are written past the caches
+  // Memory that a peer has read lately is written past the caches from this size on: taking its lines
+  // back one by one costs up to 28 ns each where the cores are far apart (perf/README.md).
+  size_t sharedStreamBytes = 4096;
   size_t cmaBytes = 65536;  // point-to-point messages from this size on use cross-memory attach
   int depth = 2;            // slots of each staged stage
   bool direct = true;
@@ -100,7 +104,7 @@ class MemoryLane final : public Lane {
   Status rehomeExposed();
 
  private:
-  enum class Stage : uint8_t { kIdle, kSingle, kEnter, kMeet, kResolve, kDirect, kLeave, kStaged };
+  enum class Stage : uint8_t { kIdle, kSingle, kEnter, kMeet, kResolve, kDirect, kAttached, kLeave, kStaged };
   enum class WaitFor : uint8_t { kNone, kRoot, kAll };
   // How a collective's buffers are cut, in bytes.
   struct Shape {
@@ -158,6 +162,7 @@ class MemoryLane final : public Lane {
   uint8_t* inSlot(int owner, int64_t chunk, int forRank) const;
   uint8_t* outSlot(int owner, int64_t chunk) const;
   uint32_t streamMaskFor(size_t bytes) const { return bytes >= tuning_.streamBytes ? ~0u : 0u; }
+  uint32_t sharedMaskFor(size_t bytes) const { return bytes >= tuning_.sharedStreamBytes ? ~0u : 0u; }
 
   // direct.cc
   bool directPossible() const;
@@ -167,6 +172,17 @@ class MemoryLane final : public Lane {
   void directFold(ByteRange range);
   void directCopy(size_t index);
   void* translate(int peer, bool recvSide, bool* pending);
+
+  // attached.cc
+  bool attachedPossible() const;
+  uint32_t chooseWay();
+  void reportWay();
+  Progress pollAttached();
+  bool pull(int peer, bool recvSide, ByteRange range, void* to);
+  bool pullFold(ByteRange part);
+  bool pullResults(ByteRange part);
+  bool pullBlocks(ByteRange part);
+  void copyOwn(void* to, const void* from, size_t bytes);
 
   // single.cc
   void startSingles();
@@ -215,6 +231,12 @@ class MemoryLane final : public Lane {
   std::vector<void*> sendOf_;  // by rank, in this address space
   std::vector<void*> recvOf_;
   size_t directIndex_ = 0;
+  uint64_t leaveClock_ = 1;  // steps after clockBase_ at which all have left
+  bool attached_ = false;
+  int attachedPhase_ = 0;
+  int64_t workBegan_ = 0;  // ns
+  std::vector<WayChooser> choosers_;  // rank 0: by collective and size class
+  WayChooser* chooser_ = nullptr;     // of the collective at hand
   std::vector<const void*> sources_;
   std::vector<uint64_t> scalars_;
 

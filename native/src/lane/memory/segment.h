@@ -37,6 +37,7 @@ struct alignas(kLine) EntryBuffers {
   uint32_t sendRegion;  // 0: in no region
   uint32_t recvRegion;
   uint32_t inPlaceWhole;  // send == recv
+  uint32_t way;           // rank 0's: 0 staged, 1 attached, where both are possible
 };
 static_assert(sizeof(EntryBuffers) == kLine);
 

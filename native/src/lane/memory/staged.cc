@@ -99,7 +99,7 @@ void MemoryLane::stageIn(int64_t chunk) {
       ByteRange part = chunkOf(piece.size(), chunkBytes_, chunk);
       const uint8_t* from = send + piece.begin + part.begin;
       void* to = inSlot(rank_, chunk, rank);
-      uint32_t mask = 0;
+      uint32_t mask = sharedMaskFor(part.size());
       if (rank == rank_) {
         // Folds read their own contribution from the user's buffer.
         if (shape_.folds) continue;
@@ -119,7 +119,7 @@ void MemoryLane::stageIn(int64_t chunk) {
   keeps = keeps && dsts[1] != send + part.begin;
   int count = (stages ? 1 : 0) + (keeps ? 1 : 0);
   if (count == 0) return;
-  uint32_t mask = streamMaskFor(shape_.total) & 2u;
+  uint32_t mask = (sharedMaskFor(part.size()) & 1u) | (streamMaskFor(shape_.total) & 2u);
   if (!stages) mask >>= 1;
   copyTo(stages ? dsts : dsts + 1, count, send + part.begin, part.size(), mask);
 }
@@ -142,7 +142,7 @@ void MemoryLane::stageFold(int64_t chunk) {
   bool shares = call_.kind == Collective::kAllReduce || !isRoot();
   void* dsts[2] = {shares ? outSlot(rank_, chunk) : recv + piece.begin + part.begin,
                    keeps ? recv + piece.begin + part.begin : nullptr};
-  uint32_t mask = shares ? stream & 2u : stream & 1u;
+  uint32_t mask = shares ? (sharedMaskFor(part.size()) & 1u) | (stream & 2u) : stream & 1u;
   foldInto(dsts, keeps && shares ? 2 : 1, part.size(), mask);
 }
 
