@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <map>
 
 #include "base/log.h"
@@ -139,7 +140,8 @@ class Exchange {
   void release(std::shared_ptr<PeerProcess> peer);
   void freed(uint32_t regionId);
   void ask(PeerProcess* peer, uint32_t regionId);
-  Reactor* reactor() { return reactor_; }
+  // nullptr until the exchange has started. Any thread; pairs with start()'s release.
+  Reactor* reactor() { return published_.load(std::memory_order_acquire); }
   Doorbell& doorbell() { return *doorbell_; }
 
  private:
@@ -160,6 +162,7 @@ class Exchange {
   std::mutex startMutex_;  // guards started_
   bool started_ = false;
   Reactor* reactor_ = nullptr;
+  std::atomic<Reactor*> published_{nullptr};  // reactor_, for threads that did not start it
   ProcessCard card_{};
   Doorbell* doorbell_ = nullptr;
   Fd listener_;
@@ -173,6 +176,7 @@ Doorbell& myDoorbell() { return Exchange::instance().doorbell(); }
 
 Status Exchange::start() {
   FLEXLINK_TRY_ASSIGN(reactor_, Reactor::instance());
+  published_.store(reactor_, std::memory_order_release);
   card_.id = randomCookie();
   card_.cookie = randomCookie();
   card_.hostHash = hostHash();
