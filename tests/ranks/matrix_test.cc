@@ -173,7 +173,7 @@ RANK_BODY(ArbitraryFloatCases) {
           c.coll = coll;
           c.type = type;
           c.op = op;
-          c.count = 3000 + 997 * (number % 5);
+          c.count = 300 + 997 * (number % 4);
           c.key = mix(11, ++number);
           c.smallIntegers = false;
           c.memory = shared ? Memory::kMemAlloc : Memory::kMalloc;

@@ -64,11 +64,13 @@ Bits folded(const Case& c, int ranks, int block, size_t i) {
   if (c.smallIntegers) {
     return smallResult(c, ranks, mix(c.key, static_cast<uint64_t>(block), i % kPeriod));
   }
-  std::vector<Bits> inputs;
-  std::vector<Bits> scalars;
+  thread_local std::vector<Bits> inputs;  // kept: this runs once for each element
+  thread_local std::vector<Bits> scalars;
+  inputs.clear();
+  scalars.clear();
   for (int rank = 0; rank < ranks; ++rank) {
     inputs.push_back(inputBits(c, ranks, rank, block, i));
-    scalars.push_back(scalarBits(c, rank));
+    if (c.op == Op::kPreMulSum) scalars.push_back(scalarBits(c, rank));
   }
   return foldBits(inputs, c.type, c.op, scalars);
 }
