@@ -27,8 +27,11 @@ class WayChooser {
 
   void report(int way, int64_t nanos) {
     auto at = static_cast<size_t>(way);
-    // The first use of a way pays for page faults and mappings: it counts as tried, not as measured.
-    if (tried_[at]++ <= 1) {
+    // The first use of a way pays for page faults and mappings: it is not held against it. What was
+    // measured long ago tells nothing of today.
+    bool stale = asked_ - usedAt_[at] >= kRetry / 2;
+    usedAt_[at] = asked_;
+    if (tried_[at]++ <= 1 || stale) {
       nanos_[at] = static_cast<double>(nanos);
     } else {
       nanos_[at] += kWeight * (static_cast<double>(nanos) - nanos_[at]);
@@ -42,6 +45,7 @@ class WayChooser {
 
   std::array<double, kWays> nanos_{};
   std::array<uint32_t, kWays> tried_{};
+  std::array<uint32_t, kWays> usedAt_{};
   uint32_t asked_ = 0;
 };
 
