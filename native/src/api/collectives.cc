@@ -118,7 +118,6 @@ ncclResult_t run(const Arguments& in) {
 }  // namespace
 }  // namespace flexlink
 
-using flexlink::Arguments;
 using flexlink::Collective;
 
 // One line for each argument that differs; the rest is alike for all of them.
