@@ -12,7 +12,9 @@ namespace {
 using Ints = std::vector<int32_t>;
 
 // Element i of rank's contribution: small, so that sums are exact, and unlike at every place.
-int32_t value(int rank, size_t i) { return static_cast<int32_t>((i * 7 + i / 251) % 1000) + rank * 1000; }
+int32_t value(int rank, size_t i) {
+  return static_cast<int32_t>((i * 7 + i / 251) % 1000) + rank * 1000;
+}
 
 struct Buffers {
   Ints send;

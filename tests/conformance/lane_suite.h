@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every lane must do, whatever carries it: collectives and messages between a few ranks, driven
-// by one thread in an order made at random, so that any interleaving of ranks may come. A lane joins
-// by a function that makes one connected lane for each rank.
+// What every lane must do, whatever carries it: collectives and messages between a few ranks,
+// driven by one thread in an order made at random, so that any interleaving of ranks may come. A
+// lane joins by a function that makes one connected lane for each rank.
 #pragma once
 
 #include <functional>

@@ -70,7 +70,9 @@ class MemoryLaneWays : public testing::TestWithParam<Way> {
 
 TEST_P(MemoryLaneWays, CollectivesGiveExactResults) { collectivesGiveExactResults(make()); }
 TEST_P(MemoryLaneWays, MessagesArriveInOrder) { messagesArriveInOrder(make()); }
-TEST_P(MemoryLaneWays, BatchesMixMessagesAndCollectives) { batchesMixMessagesAndCollectives(make()); }
+TEST_P(MemoryLaneWays, BatchesMixMessagesAndCollectives) {
+  batchesMixMessagesAndCollectives(make());
+}
 TEST_P(MemoryLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(MemoryLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order of staged work, checked against a model: ranks that run in any order, slots that hold one
-// chunk each.
+// The order of staged work, checked against a model: ranks that run in any order, slots that hold
+// one chunk each.
 #include "schedule/chunked.h"
 
 #include <gtest/gtest.h>
@@ -74,8 +74,9 @@ TEST(ChunkedSchedule, AnyOrderOfRanksReadsWhatWasPutThere) {
       for (uint64_t chunks : {1u, 2u, 3u, 7u}) {
         for (int ranks : {2, 3, 5}) {
           for (uint32_t seed = 0; seed < 20; ++seed) {
-            SCOPED_TRACE(testing::Message() << stages << " stages, depth " << depth << ", " << chunks
-                                            << " chunks, " << ranks << " ranks, seed " << seed);
+            SCOPED_TRACE(testing::Message()
+                         << stages << " stages, depth " << depth << ", " << chunks << " chunks, "
+                         << ranks << " ranks, seed " << seed);
             ASSERT_NO_FATAL_FAILURE(runInRandomOrder({chunks, stages, depth}, ranks, seed));
           }
         }
