@@ -112,7 +112,7 @@ MUTATIONS = (
     Mutation(
         "cheap to watch: an operation is recorded without its end",
         "native/src/lane/memory/memory_lane.cc",
-        "probe_->end(probeSeq_ - 1, 0);",
+        "probe_->end(probeSeq_++, 0);",
         "",
         "test_ranks",
         "Probe.*",

@@ -54,7 +54,15 @@ typedef struct {
 
 /* ---- Numbers ---------------------------------------------------------------------------------*/
 
-typedef enum {
+/* A caller may pass any number where the API takes an enum, and is then told so. In C++ that is only
+ * defined for enums of a fixed type; in C, and in memory, nothing changes. */
+#ifdef __cplusplus
+#define NCCL_ENUM_BASE : int
+#else
+#define NCCL_ENUM_BASE
+#endif
+
+typedef enum NCCL_ENUM_BASE {
   ncclSuccess = 0,
   ncclUnhandledCudaError = 1, /* a CUDA call failed */
   ncclSystemError = 2,        /* a call to this host's kernel failed, or no memory */
@@ -67,7 +75,7 @@ typedef enum {
   ncclNumResults = 9
 } ncclResult_t;
 
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   ncclSum = 0,
   ncclProd = 1,
   ncclMax = 2,
@@ -77,7 +85,7 @@ typedef enum {
   ncclMaxRedOp = 0x7fffffff
 } ncclRedOp_t;
 
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   ncclInt8 = 0,
   ncclChar = 0,
   ncclUint8 = 1,
@@ -99,7 +107,7 @@ typedef enum {
 } ncclDataType_t;
 
 /* When the scalar of a PreMulSum is read: at each operation, or once before Create returns. */
-typedef enum { ncclScalarDevice = 0, ncclScalarHostImmediate = 1 } ncclScalarResidence_t;
+typedef enum NCCL_ENUM_BASE { ncclScalarDevice = 0, ncclScalarHostImmediate = 1 } ncclScalarResidence_t;
 
 #define NCCL_CONFIG_UNDEF_INT INT_MIN
 #define NCCL_CONFIG_UNDEF_PTR NULL
@@ -123,14 +131,14 @@ typedef enum { ncclScalarDevice = 0, ncclScalarHostImmediate = 1 } ncclScalarRes
 #define NCCL_REVOKE_DEFAULT 0x00
 #define NCCL_SUSPEND_MEM 0x01
 
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   ncclHostCftDefault = NCCL_CONFIG_UNDEF_INT,
   ncclHostCftEnable = 1,
   ncclHostCftDisable = 2,
   ncclHostCftFallback = 3
 } ncclHostCftMode_t;
 
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   ncclNvlsHostModeDefault = NCCL_CONFIG_UNDEF_INT,
   ncclNvlsHostModeEnable = 0,
   ncclNvlsHostModeDisableTransport = 1,
@@ -139,7 +147,7 @@ typedef enum {
 } ncclNvlsHostMode_t;
 
 /* What ncclCommMemStats answers; on host memory "Gpu" reads as the memory of the host device. */
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   ncclStatGpuMemSuspend = 0,   /* bytes that a suspend would give back */
   ncclStatGpuMemSuspended = 1, /* 1 while suspended, else 0 */
   ncclStatGpuMemPersist = 2,   /* bytes that a suspend keeps */
@@ -244,7 +252,7 @@ typedef struct ncclSimInfo_v22200 {
 #define NCCL_SIM_INFO_INITIALIZER \
   { sizeof(ncclSimInfo_t), 0x74685283, NCCL_VERSION_CODE, NCCL_UNDEF_FLOAT }
 
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   NCCL_ENCRYPTION_MODE_NONE = 0,
   NCCL_ENCRYPTION_MODE_PSK = 1 /* a pre-shared key */
 } ncclEncryptionMode_t;
@@ -562,14 +570,14 @@ typedef uint32_t ncclGinCounter_t;
 typedef uint32_t ncclCftLeId;
 typedef ncclCftLeId ncclCftLeId_t;
 
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   NCCL_GIN_CONNECTION_NONE,
   NCCL_GIN_CONNECTION_FULL,
   NCCL_GIN_CONNECTION_RAIL,
   NCCL_GIN_CONNECTION_CUSTOM_STRIDE
 } ncclGinConnectionType_t;
 
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   NCCL_GIN_TYPE_NONE = 0,
   NCCL_GIN_TYPE_PROXY = 2,
   NCCL_GIN_TYPE_GDAKI = 3,
@@ -578,13 +586,13 @@ typedef enum {
   NCCL_GIN_MAX_TYPES = 6
 } ncclGinType_t;
 
-typedef enum {
+typedef enum NCCL_ENUM_BASE {
   NCCL_CFT_TEAM_FLAT,
   NCCL_CFT_TEAM_HIER_MULTIMEM,
   NCCL_CFT_TEAM_HIER_LSA
 } ncclCftTeamMode_t;
 
-typedef enum { NCCL_CFT_NONE = 0, NCCL_CFT = 1, NCCL_CFT_MULTIMEM = 2 } ncclCftCap_t;
+typedef enum NCCL_ENUM_BASE { NCCL_CFT_NONE = 0, NCCL_CFT = 1, NCCL_CFT_MULTIMEM = 2 } ncclCftCap_t;
 
 /* The ranks rank, rank ± stride, … of a larger team; nRanks of them. */
 typedef struct ncclTeam {

@@ -103,6 +103,7 @@ void Communicator::addAttendant(int rank, std::vector<Attendant>* to) const {
 void Communicator::failAll(const Status& status) {
   noteFailure(status);
   lane_->abort(status);
+  lane_->probeFailure(status);
   Status home = lane_->rehomeExposed();
   if (!home.ok()) FLEXLINK_WARN("user memory stays reachable for peers: %s", home.text());
   Status first = firstFailure();
@@ -141,12 +142,14 @@ Status Communicator::readyToRun() {
 
 Status Communicator::runNow(const Call& call) {
   FLEXLINK_TRY(readyToRun());
+  probe_->entered(entered_++);
   lane_->startCollective(call);
   return finishNow();
 }
 
 Status Communicator::runNow(const Batch& batch) {
   FLEXLINK_TRY(readyToRun());
+  noteEntered(batch);
   lane_->start(batch);
   return finishNow();
 }
@@ -158,6 +161,7 @@ Status Communicator::finishNow() {
     if (progress == Progress::kDone) return {};
     if (progress == Progress::kMoved) {
       waiter.moved();
+      probe_->waitsNoMore();
       continue;
     }
     Status status = progress == Progress::kFailed ? lane_->failure() : Status();
@@ -176,7 +180,14 @@ Status Communicator::finishNow() {
   }
 }
 
+// Numbers the calls as the lane will: this is how the probe tells who has come how far.
+void Communicator::noteEntered(const Batch& batch) {
+  entered_ += batch.single.size() + batch.collective.size();
+  if (entered_ != 0) probe_->entered(entered_ - 1);
+}
+
 void Communicator::enqueue(std::unique_ptr<PendingBatch> pending) {
+  noteEntered(pending->batch);
   shell_->work.fetch_add(1, std::memory_order_seq_cst);
   std::lock_guard<std::mutex> lock(incomingMutex_);
   incoming_.push_back(std::move(pending));
@@ -235,6 +246,7 @@ DriveResult Communicator::drive(bool look) {
   }
   if (progress == Progress::kMoved) {
     waitingSince_ = 0;
+    probe_->waitsNoMore();
     return DriveResult::kMoved;
   }
   Status status = progress == Progress::kFailed ? lane_->failure() : Status();

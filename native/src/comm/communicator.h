@@ -143,6 +143,7 @@ class Communicator {
  private:
   void finish(PendingBatch* pending, const Status& status);
   void failAll(const Status& status);
+  void noteEntered(const Batch& batch);
   void noteFailure(const Status& status);
   bool fencesOpen(const PendingBatch& pending) const;
   Status checkWait();
@@ -161,6 +162,7 @@ class Communicator {
   std::atomic<bool> incomingAny_{false};  // release in enqueue, acquire in drive
   int64_t waitingSince_ = 0;              // ns; of the batch at hand, for FLEXLINK_TIMEOUT
   uint64_t ordinal_ = 0;
+  uint64_t entered_ = 0;  // calls so far; by the thread that uses the communicator
   bool suspended_ = false;
   std::atomic<bool> revoked_{false};  // release in revoke, acquire in revoked
 

@@ -105,6 +105,7 @@ Progress MemoryLane::pollDirect() {
   }
   publishClock(clockBase_ + 1);
   stage_ = Stage::kLeave;
+  probe_->phase(ProbePhase::kLeaving);
   return Progress::kMoved;
 }
 

@@ -130,10 +130,11 @@ void MemoryLane::beginCollective() {
   eager_ = shape.payload <= tuning_.eagerBytes;
   meetNext_ = 0;
   stage_ = Stage::kEnter;
-  probeBegin(call_, shape.total);
+  probe_->begin(probeSeq_, probeCall(call_, shape.total));
+  probe_->phase(ProbePhase::kMeeting);
 }
 
-void MemoryLane::probeBegin(const Call& call, size_t bytes) {
+ProbeSignature MemoryLane::probeCall(const Call& call, size_t bytes) {
   ProbeSignature signature;
   signature.collective = static_cast<uint8_t>(call.kind);
   signature.type = static_cast<uint8_t>(call.type);
@@ -141,14 +142,19 @@ void MemoryLane::probeBegin(const Call& call, size_t bytes) {
   signature.root = call.root;
   signature.count = call.count;
   signature.bytes = bytes;
-  probe_->begin(probeSeq_++, signature);
+  return signature;
+}
+
+void MemoryLane::probeFailure(const Status& status) {
+  if (stage_ == Stage::kIdle || probedFailure_) return;
+  probedFailure_ = true;
+  probe_->end(probeSeq_, static_cast<uint8_t>(status.code()));
 }
 
 Progress MemoryLane::finishCollective() {
   ++seq_;
   if (chooser_ != nullptr) reportWay();
-  probe_->progress(shape_.total);
-  probe_->end(probeSeq_ - 1, 0);
+  probe_->end(probeSeq_++, 0);
   operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   bytes_.store(bytes_.load(std::memory_order_relaxed) + shape_.total, std::memory_order_relaxed);
   nextCollective();
@@ -248,6 +254,7 @@ Progress MemoryLane::afterMeeting() {
     consumeEager();
     return finishCollective();
   }
+  probe_->phase(ProbePhase::kMoving);
   usedDirect_ = directPossible();
   attached_ = !usedDirect_ && attachedPossible() && entryOf(0).buffers.way == 1;
   if (usedDirect_) {
@@ -351,6 +358,7 @@ Status MemoryLane::boardStatus(int rank) const {
 
 Status MemoryLane::check() {
   if (!failure_.ok()) return failure_;
+  if (stage_ != Stage::kIdle) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed));
   for (int peer = 0; peer < ranks_; ++peer) {
     if (peer == rank_) continue;
     const MemoryPeer& who = peers_[static_cast<size_t>(peer)];

@@ -96,6 +96,9 @@ class MemoryLane final : public Lane {
 
   const Status& failure() const { return failure_; }
 
+  // Tells the probe that the operation at hand, if there is one, has ended this way.
+  void probeFailure(const Status& status);
+
   // Tells the peers that this rank needs nothing more: its end is no error from now on. Any thread.
   void close();
 
@@ -193,7 +196,7 @@ class MemoryLane final : public Lane {
   Progress takeAttached(const Call& call, Single* single, const CellHeader& header);
   Progress pollOneSided(const Call& call, Single* single);
   void ringPeer(int peer);
-  void probeBegin(const Call& call, size_t bytes);
+  static ProbeSignature probeCall(const Call& call, size_t bytes);
 
   const int rank_;
   const int ranks_;
@@ -201,7 +204,8 @@ class MemoryLane final : public Lane {
   const SegmentLayout layout_;
   const MemoryTuning tuning_;
   ProbeComm* const probe_;
-  uint64_t probeSeq_ = 0;  // calls taken up, of both kinds
+  uint64_t probeSeq_ = 0;  // number of the call at hand: calls finished, of both kinds
+  bool probedFailure_ = false;
 
   Stage stage_ = Stage::kIdle;
   Status failure_;

@@ -49,7 +49,12 @@ std::string describeSingle(const char* what, uint64_t count, uint64_t type) {
 
 }  // namespace
 
-void MemoryLane::startSingles() { singles_.assign(batch_->single.size(), Single{}); }
+void MemoryLane::startSingles() {
+  singles_.assign(batch_->single.size(), Single{});
+  const Call& first = batch_->single.front();
+  probe_->begin(probeSeq_, probeCall(first, first.count * typeSize(first.type)));
+  probe_->phase(ProbePhase::kMoving);
+}
 
 Progress MemoryLane::pollSingles() {
   // Messages of one direction of a pair keep the order of the calls, and so do signals.
@@ -74,9 +79,7 @@ Progress MemoryLane::pollSingles() {
     if (progress == Progress::kDone) {
       single.done = true;
       // Many may be under way at once; the probe hears of each when it is done.
-      probeBegin(call, call.count * typeSize(call.type));
-      probe_->progress(call.count * typeSize(call.type));
-      probe_->end(probeSeq_ - 1, 0);
+      probe_->ended(probeSeq_ + i, probeCall(call, call.count * typeSize(call.type)), 0);
       operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       bytes_.store(bytes_.load(std::memory_order_relaxed) + call.count * typeSize(call.type),
                    std::memory_order_relaxed);
@@ -87,6 +90,8 @@ Progress MemoryLane::pollSingles() {
     if (progress == Progress::kWaiting) waitingFor_.store(call.root, std::memory_order_relaxed);
   }
   if (!all) return moved ? Progress::kMoved : Progress::kWaiting;
+  probe_->rest();
+  probeSeq_ += singles_.size();
   nextCollective();
   return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
 }
