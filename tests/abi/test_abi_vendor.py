@@ -60,7 +60,7 @@ def _structs_and_numbers() -> tuple[dict[str, list[str]], list[str]]:
         flat = re.sub(r"\{[^}]*\}", "", body)
         structs[name] = re.findall(r"(\w+)(?:\[[^\]]*\])?;", flat)
     numbers = []
-    for body in re.findall(r"typedef enum \{([^}]*)\}", text):
+    for body in re.findall(r"typedef enum\s*(?::\s*int\s*)?\{([^}]*)\}", text):
         numbers += re.findall(r"(?:^|,) ?(\w+)", body)
     structs["ncclDevComm_t"].remove("internal")
     return {name: structs[name] for name in structs.keys() - UNDECLARED_STRUCTS}, numbers
