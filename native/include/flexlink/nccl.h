@@ -54,8 +54,8 @@ typedef struct {
 
 /* ---- Numbers ---------------------------------------------------------------------------------*/
 
-/* A caller may pass any number where the API takes an enum, and is then told so. In C++ that is only
- * defined for enums of a fixed type; in C, and in memory, nothing changes. */
+/* A caller may pass any number where the API takes an enum, and is then told so. In C++ that is
+ * only defined for enums of a fixed type; in C, and in memory, nothing changes. */
 #ifdef __cplusplus
 #define NCCL_ENUM_BASE : int
 #else
@@ -107,7 +107,10 @@ typedef enum NCCL_ENUM_BASE {
 } ncclDataType_t;
 
 /* When the scalar of a PreMulSum is read: at each operation, or once before Create returns. */
-typedef enum NCCL_ENUM_BASE { ncclScalarDevice = 0, ncclScalarHostImmediate = 1 } ncclScalarResidence_t;
+typedef enum NCCL_ENUM_BASE {
+  ncclScalarDevice = 0,
+  ncclScalarHostImmediate = 1
+} ncclScalarResidence_t;
 
 #define NCCL_CONFIG_UNDEF_INT INT_MIN
 #define NCCL_CONFIG_UNDEF_PTR NULL

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which of two ways is faster for operations of one kind and size, found out by using both. Pure: it
-// is told times, it takes none.
+// Which of two ways is faster for operations of one kind and size, found out by using both. Pure:
+// it is told times, it takes none.
 #pragma once
 
 #include <array>

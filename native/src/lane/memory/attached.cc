@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Large collectives on private memory that the kernel lets peers read (cross-memory attach): everybody
-// pulls, nobody writes into another process. Beside the staged way: fewer cache lines change hands,
-// but each page costs the kernel some work. Which is faster is measured (schedule/way_chooser.h).
+// Large collectives on private memory that the kernel lets peers read (cross-memory attach):
+// everybody pulls, nobody writes into another process. Beside the staged way: fewer cache lines
+// change hands, but each page costs the kernel some work. Which is faster is measured
+// (schedule/way_chooser.h).
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -12,8 +13,10 @@
 namespace flexlink {
 namespace {
 
-constexpr size_t kAttachMinBytes = 32768;   // of one piece: below, system calls cost more than they save
-constexpr size_t kFoldPieceBytes = 131072;  // pulled, then folded while it is in the second-level cache
+constexpr size_t kAttachMinBytes =
+    32768;  // of one piece: below, system calls cost more than they save
+constexpr size_t kFoldPieceBytes =
+    131072;  // pulled, then folded while it is in the second-level cache
 
 size_t sizeClass(size_t bytes) { return static_cast<size_t>(64 - __builtin_clzll(bytes | 1)); }
 
@@ -77,15 +80,18 @@ bool MemoryLane::pull(int peer, bool recvSide, ByteRange range, void* to) {
 // Phase 0 reads what peers send; AllReduce then needs phase 1, which reads what they have folded.
 Progress MemoryLane::pollAttached() {
   bool twoPhases = call_.kind == Collective::kAllReduce;
-  if (attachedPhase_ == 1 && !peersReached(WaitFor::kAll, clockBase_ + 1)) return Progress::kWaiting;
+  if (attachedPhase_ == 1 && !peersReached(WaitFor::kAll, clockBase_ + 1))
+    return Progress::kWaiting;
   size_t piece = attachedPhase_ == 0 && shape_.folds
-                     ? std::min(kFoldPieceBytes, layout_.poolBytes / static_cast<size_t>(ranks_) /
-                                                     kLine * kLine)
+                     ? std::min(kFoldPieceBytes,
+                                layout_.poolBytes / static_cast<size_t>(ranks_) / kLine * kLine)
                      : tuning_.directChunkBytes;
   ByteRange part = chunkOf(shape_.shard, piece, static_cast<int64_t>(directIndex_));
   if (part.size() != 0) {
     ++directIndex_;
-    bool ok = attachedPhase_ == 1 ? pullResults(part) : shape_.folds ? pullFold(part) : pullBlocks(part);
+    bool ok = attachedPhase_ == 1 ? pullResults(part)
+              : shape_.folds      ? pullFold(part)
+                                  : pullBlocks(part);
     return ok ? Progress::kMoved : Progress::kFailed;
   }
   directIndex_ = 0;

@@ -56,8 +56,8 @@ struct MemoryTuning {
   size_t chunkBytes = 131072;        // of a staged shard
   size_t directChunkBytes = 262144;  // work between two looks at the abort flag
   size_t streamBytes = 4 << 20;      // results from this size on are written past the caches
-  // Memory that a peer has read lately is written past the caches from this size on: taking its lines
-  // back one by one costs up to 28 ns each where the cores are far apart (perf/README.md).
+  // Memory that a peer has read lately is written past the caches from this size on: taking its
+  // lines back one by one costs up to 28 ns each where the cores are far apart (perf/README.md).
   size_t sharedStreamBytes = 4096;
   size_t cmaBytes = 65536;  // point-to-point messages from this size on use cross-memory attach
   int depth = 2;            // slots of each staged stage
@@ -107,7 +107,17 @@ class MemoryLane final : public Lane {
   Status rehomeExposed();
 
  private:
-  enum class Stage : uint8_t { kIdle, kSingle, kEnter, kMeet, kResolve, kDirect, kAttached, kLeave, kStaged };
+  enum class Stage : uint8_t {
+    kIdle,
+    kSingle,
+    kEnter,
+    kMeet,
+    kResolve,
+    kDirect,
+    kAttached,
+    kLeave,
+    kStaged
+  };
   enum class WaitFor : uint8_t { kNone, kRoot, kAll };
   // How a collective's buffers are cut, in bytes.
   struct Shape {
@@ -165,7 +175,9 @@ class MemoryLane final : public Lane {
   uint8_t* inSlot(int owner, int64_t chunk, int forRank) const;
   uint8_t* outSlot(int owner, int64_t chunk) const;
   uint32_t streamMaskFor(size_t bytes) const { return bytes >= tuning_.streamBytes ? ~0u : 0u; }
-  uint32_t sharedMaskFor(size_t bytes) const { return bytes >= tuning_.sharedStreamBytes ? ~0u : 0u; }
+  uint32_t sharedMaskFor(size_t bytes) const {
+    return bytes >= tuning_.sharedStreamBytes ? ~0u : 0u;
+  }
 
   // direct.cc
   bool directPossible() const;
@@ -238,7 +250,7 @@ class MemoryLane final : public Lane {
   uint64_t leaveClock_ = 1;  // steps after clockBase_ at which all have left
   bool attached_ = false;
   int attachedPhase_ = 0;
-  int64_t workBegan_ = 0;  // ns
+  int64_t workBegan_ = 0;             // ns
   std::vector<WayChooser> choosers_;  // rank 0: by collective and size class
   WayChooser* chooser_ = nullptr;     // of the collective at hand
   std::vector<const void*> sources_;
