@@ -78,7 +78,9 @@ def test_two_communicators_of_one_world_do_not_mix(flexlink_run: Run) -> None:
 
 def test_ctrl_c_ends_the_wait_for_ranks_that_do_not_come() -> None:
     script = (
-        "import flexlink\n"
+        "import flexlink, signal\n"
+        # A background job of a shell begins with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "key = flexlink.unique_id()\n"
         "print('waiting', flush=True)\n"
         "flexlink.Communicator.connect(key, 0, 2)\n"
