@@ -148,7 +148,7 @@ Status properties(Communicator& comm, ncclCommProperties_t* out) {
 Status memStats(Communicator& comm, ncclCommMemStat_t stat, uint64_t* value) {
   if (value == nullptr)
     return makeStatus(Code::kInvalidArgument, "ncclCommMemStats: value is NULL");
-  uint64_t pool = comm.poolBytes();
+  uint64_t pool = comm.stagingBytes();
   uint64_t rest = comm.segmentBytes() - pool;
   switch (stat) {
     case ncclStatGpuMemSuspend:

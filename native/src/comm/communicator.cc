@@ -269,10 +269,10 @@ void Communicator::drainOrFail() {
   }
 }
 
-// The staging pool's pages go back to the kernel; they come again, zeroed, when they are touched.
+// The staging memory's pages go back to the kernel; they come again, zeroed, when they are touched.
 Status Communicator::suspend() {
   auto* pool = static_cast<uint8_t*>(parts_.segment->base()) + parts_.layout.poolAt();
-  if (madvise(pool, parts_.layout.poolBytes, MADV_REMOVE) != 0) {
+  if (madvise(pool, parts_.layout.stagingBytes(), MADV_REMOVE) != 0) {
     return makeStatus(Code::kSystem, "cannot give the staging memory back (MADV_REMOVE)");
   }
   suspended_ = true;

@@ -108,7 +108,7 @@ class Communicator {
   bool oneProcess() const;
   void addAttendant(int rank, std::vector<Attendant>* to) const;
   size_t segmentBytes() const { return parts_.layout.bytes(); }
-  size_t poolBytes() const { return parts_.layout.poolBytes; }
+  size_t stagingBytes() const { return parts_.layout.stagingBytes(); }
 
   // With the shell's lock:
   Status runNow(const Call& call);  // a collective; returns when it is done

@@ -21,7 +21,7 @@ namespace flexlink {
 namespace {
 
 constexpr int64_t kWatchNanos = 50'000'000;
-constexpr size_t kPoolBytes = 6 << 20;  // with the rest of a segment below 8 MiB
+constexpr size_t kPoolBytes = 4 << 20;  // with the rest of a segment below 8 MiB
 
 struct ColorKey {
   int32_t color;

@@ -33,6 +33,10 @@ struct Call {
   WindowTarget target;                  // PutSignal: where the data goes
 };
 
+constexpr bool isRooted(Collective kind) {
+  return kind == Collective::kBroadcast || kind == Collective::kReduce ||
+         kind == Collective::kGather || kind == Collective::kScatter;
+}
 constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }
 
 // Calls that may wait for one peer only (all of them progress together), then calls that all ranks

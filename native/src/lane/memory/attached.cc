@@ -7,45 +7,15 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "base/clock.h"
 #include "lane/memory/memory_lane.h"
 
 namespace flexlink {
 namespace {
 
-constexpr size_t kAttachMinBytes =
-    32768;  // of one piece: below, system calls cost more than they save
-constexpr size_t kFoldPieceBytes =
-    131072;  // pulled, then folded while it is in the second-level cache
-
-size_t sizeClass(size_t bytes) { return static_cast<size_t>(64 - __builtin_clzll(bytes | 1)); }
+// Pulled, then folded while it is in the second-level cache.
+constexpr size_t kFoldPieceBytes = 131072;
 
 }  // namespace
-
-bool MemoryLane::attachedPossible() const {
-  if (!tuning_.cma || shape_.shard < kAttachMinBytes || ranks_ == 1) return false;
-  // The result of a Reduce has no place on ranks that are not the root.
-  if (call_.kind == Collective::kReduce) return false;
-  for (int rank = 0; rank < ranks_; ++rank) {
-    bool inPlace = entryOf(rank).buffers.inPlaceWhole != 0;
-    if (call_.kind == Collective::kAlltoAll && inPlace) return false;
-  }
-  return true;
-}
-
-// Rank 0 chooses for all, in its entry; the others' word is not looked at.
-uint32_t MemoryLane::chooseWay() {
-  size_t key = static_cast<size_t>(call_.kind) * 64 + sizeClass(shape_.shard);
-  if (choosers_.empty()) choosers_.resize(64 * (static_cast<size_t>(Collective::kScatter) + 1));
-  chooser_ = &choosers_[key];
-  return static_cast<uint32_t>(chooser_->choose());
-}
-
-void MemoryLane::reportWay() {
-  if (chooser_ == nullptr) return;
-  chooser_->report(attached_ ? 1 : 0, nowNanos() - workBegan_);
-  chooser_ = nullptr;
-}
 
 // Bytes of `peer`'s send or receive buffer to `to`. False: the failure is set.
 bool MemoryLane::pull(int peer, bool recvSide, ByteRange range, void* to) {
@@ -107,7 +77,7 @@ bool MemoryLane::pullFold(ByteRange part) {
   ByteRange mine = pieceOf(rank_);
   part.end = std::min(part.end, mine.size());
   if (part.begin >= part.end) return true;
-  uint8_t* scratch = peers_[static_cast<size_t>(rank_)].segment.pool();
+  uint8_t* scratch = mySegment().pool();
   for (int rank = 0; rank < ranks_; ++rank) {
     auto at = static_cast<size_t>(rank);
     size_t from = mine.begin + part.begin;
@@ -122,7 +92,7 @@ bool MemoryLane::pullFold(ByteRange part) {
   size_t into = call_.kind == Collective::kAllReduce ? mine.begin + part.begin : part.begin;
   void* dst = static_cast<uint8_t*>(call_.recv) + into;
   // Peers have read this memory in the operation before, or will do so in a moment.
-  foldInto(&dst, 1, part.size(), sharedMaskFor(part.size()));
+  foldInto(&dst, 1, part.size(), sharedMask());
   return true;
 }
 

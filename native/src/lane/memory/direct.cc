@@ -110,7 +110,7 @@ Progress MemoryLane::pollDirect() {
 }
 
 void MemoryLane::copyOwn(void* to, const void* from, size_t bytes) {
-  if (to != from) copyTo(&to, 1, from, bytes, streamMaskFor(shape_.total));
+  if (to != from) copyTo(&to, 1, from, bytes, resultMask());
 }
 
 void MemoryLane::directFold(ByteRange range) {
@@ -119,7 +119,7 @@ void MemoryLane::directFold(ByteRange range) {
     sources_[static_cast<size_t>(rank)] =
         static_cast<const uint8_t*>(sendOf_[static_cast<size_t>(rank)]) + at;
   }
-  uint32_t mask = streamMaskFor(shape_.total);
+  uint32_t mask = resultMask();
   void* dsts[kMaxFoldTargets];
   int count = 0;
   if (call_.kind == Collective::kReduceScatter) {
@@ -142,7 +142,7 @@ void MemoryLane::directFold(ByteRange range) {
 void MemoryLane::directCopy(size_t index) {
   ByteRange part = chunkOf(shape_.block, tuning_.directChunkBytes, static_cast<int64_t>(index));
   auto* recv = static_cast<uint8_t*>(call_.recv);
-  uint32_t mask = streamMaskFor(shape_.total);
+  uint32_t mask = resultMask();
   size_t mine = static_cast<size_t>(rank_) * shape_.block;
   auto copy = [&](uint8_t* to, const void* base, size_t offset) {
     const uint8_t* from = static_cast<const uint8_t*>(base) + offset + part.begin;

@@ -9,7 +9,24 @@ namespace flexlink {
 
 const void* MemoryLane::eagerPayload(int peer) const {
   const Entry& entry = entryOf(peer);
-  return shape_.payload <= kInlineBytes ? entry.head.payload : entry.payload;
+  if (shape_.payload <= kInlineBytes) return entry.head.payload;
+  if (shape_.payload <= kEntryPayload) return entry.payload;
+  return peers_[static_cast<size_t>(peer)].segment.eagerRing() + eagerAt_;
+}
+
+// What lies at eagerAt_ was read before every rank entered the last collective, which used other
+// bytes of the ring: it holds more than two payloads.
+void MemoryLane::writeEager(Entry* entry) {
+  bool ring = shape_.payload > kEntryPayload;
+  if (ring) populate(&ringReady_, mySegment().eagerRing(), kEagerRingBytes);
+  if (eagerAt_ + shape_.payload > kEagerRingBytes) eagerAt_ = 0;
+  bool rootGives = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter;
+  bool gives = shape_.payload != 0 && call_.send != nullptr && (!rootGives || isRoot());
+  if (!gives) return;
+  void* to = ring ? mySegment().eagerRing() + eagerAt_
+             : shape_.payload <= kInlineBytes ? entry->head.payload
+                                              : entry->payload;
+  copyTo(&to, 1, call_.send, shape_.payload, sharedMask());
 }
 
 void MemoryLane::copyEager(void* to, int from, size_t offset, size_t bytes) {

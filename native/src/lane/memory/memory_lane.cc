@@ -14,7 +14,7 @@ MemoryTuning memoryTuning(const TuningFacts& facts) {
   tuning.direct = facts.direct;
   tuning.cma = facts.cma;
   // Every rank reads every eager payload: what is cheap for two is not for sixteen.
-  tuning.eagerBytes = facts.ranks <= 2 ? 32768 : facts.ranks <= 4 ? 8192 : 2048;
+  tuning.eagerBytes = facts.ranks <= 2 ? kEagerCapacity : facts.ranks <= 4 ? 8192 : 2048;
   if (facts.oversubscribed) {
     // A hand-over costs a context switch: few, long steps.
     tuning.chunkBytes = 512 << 10;
@@ -44,9 +44,7 @@ std::string describeCall(uint64_t signature, uint64_t count) {
   bool folds = kind == Collective::kAllReduce || kind == Collective::kReduce ||
                kind == Collective::kReduceScatter;
   if (folds) text += std::string(", ") + opName(static_cast<ReduceOp>(signature >> 16 & 0xff));
-  bool rooted = kind == Collective::kBroadcast || kind == Collective::kReduce ||
-                kind == Collective::kGather || kind == Collective::kScatter;
-  if (rooted) text += ", root " + std::to_string(static_cast<int32_t>(signature >> 32));
+  if (isRooted(kind)) text += ", root " + std::to_string(static_cast<int32_t>(signature >> 32));
   return text;
 }
 
@@ -153,6 +151,7 @@ void MemoryLane::probeFailure(const Status& status) {
 
 Progress MemoryLane::finishCollective() {
   ++seq_;
+  if (shape_.payload > kEntryPayload && eager_) eagerAt_ += wholeLines(shape_.payload);
   if (chooser_ != nullptr) reportWay();
   probe_->end(probeSeq_++, 0);
   operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -195,6 +194,7 @@ Progress MemoryLane::poll() {
 
 void MemoryLane::publishEntry() {
   Entry& entry = entryOf(rank_);
+  chooseWay();
   if (call_.scalarAddress != nullptr) {
     memcpy(&call_.scalar, call_.scalarAddress, shape_.element);
   }
@@ -202,14 +202,7 @@ void MemoryLane::publishEntry() {
   entry.head.count = call_.count;
   entry.head.scalar = call_.scalar;
   if (eager_) {
-    bool gives =
-        shape_.payload != 0 && call_.send != nullptr &&
-        (call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter ? isRoot()
-                                                                                    : true);
-    if (gives) {
-      void* to = shape_.payload <= kInlineBytes ? entry.head.payload : entry.payload;
-      copyTo(&to, 1, call_.send, shape_.payload, sharedMaskFor(shape_.payload));
-    }
+    writeEager(&entry);
   } else {
     EntryBuffers& buffers = entry.buffers;
     buffers.sendAddress = reinterpret_cast<uint64_t>(call_.send);
@@ -229,10 +222,11 @@ void MemoryLane::publishEntry() {
     buffers.recvRegion = recv.id;
     buffers.recvOffset = recv.offset;
     buffers.inPlaceWhole = call_.send == call_.recv;
-    if (rank_ == 0 && tuning_.cma) buffers.way = chooseWay();
+    buffers.way = way_;
   }
   entry.head.stamp.exchange(seq_ + 1, std::memory_order_seq_cst);  // pairs with meet()'s acquire
   ringPeers();
+  if (chooser_ != nullptr) entered_ = nowNanos();
 }
 
 Progress MemoryLane::meet() {
@@ -250,17 +244,18 @@ Progress MemoryLane::meet() {
 }
 
 Progress MemoryLane::afterMeeting() {
+  if (chooser_ != nullptr && !isRooted(call_.kind)) workBegan_ += nowNanos() - entered_;
   if (eager_) {
     consumeEager();
     return finishCollective();
   }
   probe_->phase(ProbePhase::kMoving);
   usedDirect_ = directPossible();
-  attached_ = !usedDirect_ && attachedPossible() && entryOf(0).buffers.way == 1;
+  takeWay();
   if (usedDirect_) {
     leaveClock_ = 1;
     stage_ = Stage::kResolve;
-  } else if (attached_) {
+  } else if (attached()) {
     attachedPhase_ = 0;
     directIndex_ = 0;
     stage_ = Stage::kAttached;
@@ -268,9 +263,6 @@ Progress MemoryLane::afterMeeting() {
     planStaged();
     stage_ = Stage::kStaged;
   }
-  // Only what had the choice is measured.
-  if (usedDirect_ || !attachedPossible()) chooser_ = nullptr;
-  if (chooser_ != nullptr) workBegan_ = nowNanos();
   return Progress::kMoved;
 }
 
@@ -291,7 +283,7 @@ bool MemoryLane::peersReached(WaitFor whom, uint64_t clock) {
 }
 
 void MemoryLane::publishClock(uint64_t clock) {
-  peers_[static_cast<size_t>(rank_)].segment.header().clock.exchange(clock,
+  mySegment().header().clock.exchange(clock,
                                                                      std::memory_order_seq_cst);
   ringPeers();
 }
@@ -328,7 +320,7 @@ bool MemoryLane::satisfied(int peer) const {
   const auto& header = peers_[static_cast<size_t>(peer)].segment.header();
   bool came = header.entries[seq_ & 1].head.stamp.load(std::memory_order_acquire) == seq_ + 1;
   if (!came || stage_ == Stage::kMeet) return came;
-  bool twoPhases = attached_ && call_.kind == Collective::kAllReduce;
+  bool twoPhases = attached() && call_.kind == Collective::kAllReduce;
   uint64_t end = clockBase_ + (stage_ == Stage::kStaged ? schedule_.steps() : twoPhases ? 2 : 1);
   return header.clock.load(std::memory_order_acquire) >= end;
 }
@@ -381,7 +373,7 @@ Status MemoryLane::check() {
 
 void MemoryLane::abort(const Status& reason) {
   if (boardTaken_.exchange(true, std::memory_order_acq_rel)) return;  // the first reason stays
-  ErrorBoard& board = peers_[static_cast<size_t>(rank_)].segment.header().error;
+  ErrorBoard& board = mySegment().header().error;
   board.code = static_cast<int32_t>(reason.code());
   strncpy(board.text, reason.text(), sizeof board.text - 1);
   board.set.store(1, std::memory_order_release);  // pairs with check()'s acquire
@@ -390,7 +382,7 @@ void MemoryLane::abort(const Status& reason) {
 }
 
 void MemoryLane::close() {
-  peers_[static_cast<size_t>(rank_)].segment.header().closed.store(1, std::memory_order_release);
+  mySegment().header().closed.store(1, std::memory_order_release);
   for (const MemoryPeer& peer : peers_) peer.bell->wakeAll();
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -56,11 +57,8 @@ struct MemoryTuning {
   size_t chunkBytes = 131072;        // of a staged shard
   size_t directChunkBytes = 262144;  // work between two looks at the abort flag
   size_t streamBytes = 4 << 20;      // results from this size on are written past the caches
-  // Memory that a peer has read lately is written past the caches from this size on: taking its
-  // lines back one by one costs up to 28 ns each where the cores are far apart (perf/README.md).
-  size_t sharedStreamBytes = 4096;
   size_t cmaBytes = 65536;  // point-to-point messages from this size on use cross-memory attach
-  int depth = 2;            // slots of each staged stage
+  int depth = 2;            // chunks that fit into the pool at least
   bool direct = true;
   bool cma = true;
 };
@@ -76,6 +74,11 @@ struct TuningFacts {
 };
 
 MemoryTuning memoryTuning(const TuningFacts& facts);
+
+// How the bytes of a collective that is not direct change hands; a set of bits. Which is fastest
+// depends on how far apart the cores are, which nobody tells and which changes: WayChooser.
+inline constexpr uint32_t kWayStreamed = 1;  // what peers read is written past the caches
+inline constexpr uint32_t kWayAttached = 2;  // peers read private memory instead of the pool
 
 class MemoryLane final : public Lane {
  public:
@@ -156,10 +159,12 @@ class MemoryLane final : public Lane {
   Entry& entryOf(int peer) const {
     return peers_[static_cast<size_t>(peer)].segment.header().entries[seq_ & 1];
   }
+  const Segment& mySegment() const { return peers_[static_cast<size_t>(rank_)].segment; }
   bool isRoot() const { return call_.root == rank_; }
 
   // eager.cc
   const void* eagerPayload(int peer) const;
+  void writeEager(Entry* entry);
   void consumeEager();
   void copyEager(void* to, int from, size_t offset, size_t bytes);
   void foldInto(void* const* dsts, int nDsts, size_t bytes, uint32_t streamMask);
@@ -172,12 +177,17 @@ class MemoryLane final : public Lane {
   void stageFold(int64_t chunk);
   void stageOut(int64_t chunk);
   ByteRange pieceOf(int rank) const;
+  size_t slotsPerChunk() const;
   uint8_t* inSlot(int owner, int64_t chunk, int forRank) const;
   uint8_t* outSlot(int owner, int64_t chunk) const;
-  uint32_t streamMaskFor(size_t bytes) const { return bytes >= tuning_.streamBytes ? ~0u : 0u; }
-  uint32_t sharedMaskFor(size_t bytes) const {
-    return bytes >= tuning_.sharedStreamBytes ? ~0u : 0u;
+  // A result that replaces what was read a moment ago finds its lines in the cache: it is streamed
+  // only where the operation as a whole is too large for that.
+  uint32_t resultMask() const {
+    size_t least = tuning_.streamBytes * (call_.send == call_.recv ? 4 : 1);
+    return shape_.total >= least ? ~0u : 0u;
   }
+  uint32_t sharedMask() const { return (way_ & kWayStreamed) != 0 ? ~0u : 0u; }
+  bool attached() const { return (way_ & kWayAttached) != 0; }
 
   // direct.cc
   bool directPossible() const;
@@ -188,10 +198,15 @@ class MemoryLane final : public Lane {
   void directCopy(size_t index);
   void* translate(int peer, bool recvSide, bool* pending);
 
-  // attached.cc
+  // ways.cc
+  bool attachable() const;
   bool attachedPossible() const;
-  uint32_t chooseWay();
+  static void populate(bool* done, uint8_t* memory, size_t bytes);
+  void chooseWay();
+  void takeWay();
   void reportWay();
+
+  // attached.cc
   Progress pollAttached();
   bool pull(int peer, bool recvSide, ByteRange range, void* to);
   bool pullFold(ByteRange part);
@@ -248,11 +263,17 @@ class MemoryLane final : public Lane {
   std::vector<void*> recvOf_;
   size_t directIndex_ = 0;
   uint64_t leaveClock_ = 1;  // steps after clockBase_ at which all have left
-  bool attached_ = false;
   int attachedPhase_ = 0;
-  int64_t workBegan_ = 0;             // ns
-  std::vector<WayChooser> choosers_;  // rank 0: by collective and size class
-  WayChooser* chooser_ = nullptr;     // of the collective at hand
+  uint32_t way_ = 0;                  // of the collective at hand
+  int64_t workBegan_ = 0;             // ns, moved on by the time of waiting for late peers
+  int64_t entered_ = 0;               // ns
+  std::map<uint32_t, WayChooser> choosers_;  // by kind and size
+  WayChooser* chooser_ = nullptr;     // of the collective at hand, where its times are wanted
+  size_t eagerAt_ = 0;                // next free byte of all eager rings
+  bool ringReady_ = false;            // populated
+  bool poolReady_ = false;
+  size_t poolAt_ = 0;                 // next free byte of all pools
+  size_t firstChunk_ = 0;             // number of chunk 0, counted in chunks round the pool
   std::vector<const void*> sources_;
   std::vector<uint64_t> scalars_;
 

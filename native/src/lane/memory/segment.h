@@ -11,10 +11,15 @@ namespace flexlink {
 
 inline constexpr size_t kLine = 64;
 inline constexpr size_t kInlineBytes = 32;       // payload that travels in the entry's own line
-inline constexpr size_t kEagerCapacity = 65536;  // payload of an entry
+inline constexpr size_t kEntryPayload = 4096;    // payload that travels beside it
+inline constexpr size_t kEagerCapacity = 65536;  // payload that travels in the eager ring
+// A line that peers have read is cheap to write again only when it has left their caches. So larger
+// payloads wander through memory larger than a second-level cache (perf/README.md, "Handing over").
+inline constexpr size_t kEagerRingBytes = 2 << 20;
 inline constexpr size_t kCellBytes = 16384;      // of a point-to-point ring, header included
 inline constexpr int kCells = 4;                 // 64 KiB for each peer
 inline constexpr int kSignals = 64;              // contexts x indices, for each peer
+constexpr size_t wholeLines(size_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 inline constexpr uint32_t kSegmentMagic = 0x464c5347;  // "FLSG"
 
 // First line of an entry: with `stamp` all other words of the entry are published.
@@ -37,14 +42,14 @@ struct alignas(kLine) EntryBuffers {
   uint32_t sendRegion;  // 0: in no region
   uint32_t recvRegion;
   uint32_t inPlaceWhole;  // send == recv
-  uint32_t way;           // rank 0's: 0 staged, 1 attached, where both are possible
+  uint32_t way;           // rank 0's: bits kWayStreamed, kWayAttached
 };
 static_assert(sizeof(EntryBuffers) == kLine);
 
 struct Entry {
   EntryHead head;
   EntryBuffers buffers;
-  alignas(kLine) uint8_t payload[kEagerCapacity];
+  alignas(kLine) uint8_t payload[kEntryPayload];
 };
 
 // A rank's last word. Written once, before `set` (release); read after it (acquire).
@@ -103,7 +108,9 @@ struct SegmentLayout {
     return page(pairsAt() + sizeof(PairLines) * static_cast<size_t>(ranks));
   }
   size_t poolAt() const { return ringsAt() + kCellBytes * kCells * static_cast<size_t>(ranks); }
-  size_t bytes() const { return poolAt() + page(poolBytes); }
+  size_t eagerRingAt() const { return poolAt() + page(poolBytes); }
+  size_t stagingBytes() const { return page(poolBytes) + kEagerRingBytes; }  // pool and eager ring
+  size_t bytes() const { return poolAt() + stagingBytes(); }
 };
 
 // Typed view of a mapped segment.
@@ -121,6 +128,7 @@ class Segment {
     return cells[static_cast<size_t>(peer) * kCells + number % kCells];
   }
   uint8_t* pool() const { return base_ + layout_.poolAt(); }
+  uint8_t* eagerRing() const { return base_ + layout_.eagerRingAt(); }
   void* base() const { return base_; }
 
  private:

@@ -99,7 +99,7 @@ Progress MemoryLane::pollSingles() {
 Progress MemoryLane::pollSend(const Call& call, Single* single) {
   auto peer = static_cast<size_t>(call.root);
   const MemoryPeer& who = peers_[peer];
-  const Segment& own = peers_[static_cast<size_t>(rank_)].segment;
+  const Segment& own = mySegment();
   // Pairs with the receiver's exchange in pollRecv: cells below are free again.
   uint64_t taken = who.segment.pair(rank_).consumed.load(std::memory_order_acquire);
   size_t bytes = call.count * typeSize(call.type);
@@ -173,7 +173,7 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
   Progress progress = takeCell(call, single, &cell);
   if (progress != Progress::kDone) return progress;
   ++consumed_[peer];
-  peers_[static_cast<size_t>(rank_)].segment.pair(call.root).consumed.exchange(
+  mySegment().pair(call.root).consumed.exchange(
       consumed_[peer], std::memory_order_seq_cst);
   ringPeer(call.root);
   bool last = single->mode != kInCells || single->moved == bytes;
@@ -206,7 +206,7 @@ Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
   }
   size_t part = std::min(tuning_.directChunkBytes, bytes - single->moved);
   void* to = recv + single->moved;
-  if (to != from + single->moved) copyTo(&to, 1, from + single->moved, part, streamMaskFor(bytes));
+  if (to != from + single->moved) copyTo(&to, 1, from + single->moved, part, bytes >= tuning_.streamBytes ? ~0u : 0u);
   single->moved += part;
   return single->moved == bytes ? Progress::kDone : Progress::kMoved;
 }
@@ -260,7 +260,7 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
     if (single->moved < bytes) return Progress::kMoved;
   }
   signalsSent_[counter] += 1;
-  peers_[static_cast<size_t>(rank_)].segment.pair(call.root).signals[call.signal].exchange(
+  mySegment().pair(call.root).signals[call.signal].exchange(
       signalsSent_[counter], std::memory_order_seq_cst);
   ringPeer(call.root);
   return Progress::kDone;

@@ -8,9 +8,8 @@ namespace flexlink {
 
 void MemoryLane::planStaged() {
   bool threeStages = call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce;
-  size_t inSlots = shape_.personal ? static_cast<size_t>(ranks_) : 1;
-  size_t slots = static_cast<size_t>(tuning_.depth) * (inSlots + (threeStages ? 1 : 0));
-  size_t fits = layout_.poolBytes / slots / kLine * kLine;
+  auto depth = static_cast<size_t>(tuning_.depth);
+  size_t fits = layout_.poolBytes / (depth * slotsPerChunk()) / kLine * kLine;
   chunkBytes_ = std::min(tuning_.chunkBytes, fits);
   // Equal chunks: a short last one would cost a whole round of hand-overs.
   size_t chunks = (shape_.shard + chunkBytes_ - 1) / chunkBytes_;
@@ -18,23 +17,31 @@ void MemoryLane::planStaged() {
     chunkBytes_ = std::min(chunkBytes_, (shape_.shard / chunks + kLine) / kLine * kLine);
   }
   schedule_.stages = threeStages ? 3 : 2;
-  schedule_.depth = tuning_.depth;
   schedule_.chunks = (shape_.shard + chunkBytes_ - 1) / chunkBytes_;
   stepIndex_ = 0;
+  populate(&poolReady_, mySegment().pool(), layout_.poolBytes);
+  // On from where the last collective ended, round the whole pool (segment.h: kEagerRingBytes).
+  size_t chunkRoom = chunkBytes_ * slotsPerChunk();
+  schedule_.depth = static_cast<int>(layout_.poolBytes / chunkRoom);
+  firstChunk_ = (poolAt_ + chunkRoom - 1) / chunkRoom;
+  poolAt_ = (firstChunk_ + schedule_.chunks) % static_cast<uint64_t>(schedule_.depth) * chunkRoom;
 }
 
-// Where slots are in the pool: first the in-slots [chunk % depth][for rank], then the out-slots.
+// Pieces of chunkBytes_ that one chunk takes of the pool: one for each rank where they differ. Who
+// folds needs no place for its own contribution: there its result lies.
+size_t MemoryLane::slotsPerChunk() const {
+  return shape_.personal ? static_cast<size_t>(ranks_) : 1;
+}
+
 uint8_t* MemoryLane::inSlot(int owner, int64_t chunk, int forRank) const {
-  size_t perChunk = shape_.personal ? static_cast<size_t>(ranks_) : 1;
-  size_t slot = static_cast<size_t>(chunk % tuning_.depth) * perChunk +
-                (shape_.personal ? static_cast<size_t>(forRank) : 0);
-  return peers_[static_cast<size_t>(owner)].segment.pool() + slot * chunkBytes_;
+  size_t at = (firstChunk_ + static_cast<size_t>(chunk)) % static_cast<size_t>(schedule_.depth) *
+              slotsPerChunk();
+  if (shape_.personal) at += static_cast<size_t>(forRank);
+  return peers_[static_cast<size_t>(owner)].segment.pool() + at * chunkBytes_;
 }
 
 uint8_t* MemoryLane::outSlot(int owner, int64_t chunk) const {
-  size_t before = static_cast<size_t>(tuning_.depth) * static_cast<size_t>(ranks_);
-  return peers_[static_cast<size_t>(owner)].segment.pool() +
-         (before + static_cast<size_t>(chunk % tuning_.depth)) * chunkBytes_;
+  return inSlot(owner, chunk, owner);
 }
 
 // The piece of the larger buffer that belongs to `rank`.
@@ -99,12 +106,12 @@ void MemoryLane::stageIn(int64_t chunk) {
       ByteRange part = chunkOf(piece.size(), chunkBytes_, chunk);
       const uint8_t* from = send + piece.begin + part.begin;
       void* to = inSlot(rank_, chunk, rank);
-      uint32_t mask = sharedMaskFor(part.size());
+      uint32_t mask = sharedMask();
       if (rank == rank_) {
         // Folds read their own contribution from the user's buffer.
         if (shape_.folds) continue;
         to = recv + (call_.kind == Collective::kScatter ? 0 : piece.begin) + part.begin;
-        mask = streamMaskFor(shape_.total);
+        mask = resultMask();
       }
       if (to != from) copyTo(&to, 1, from, part.size(), mask);
     }
@@ -119,7 +126,7 @@ void MemoryLane::stageIn(int64_t chunk) {
   keeps = keeps && dsts[1] != send + part.begin;
   int count = (stages ? 1 : 0) + (keeps ? 1 : 0);
   if (count == 0) return;
-  uint32_t mask = (sharedMaskFor(part.size()) & 1u) | (streamMaskFor(shape_.total) & 2u);
+  uint32_t mask = (sharedMask() & 1u) | (resultMask() & 2u);
   if (!stages) mask >>= 1;
   copyTo(stages ? dsts : dsts + 1, count, send + part.begin, part.size(), mask);
 }
@@ -133,7 +140,7 @@ void MemoryLane::stageFold(int64_t chunk) {
                       : inSlot(rank, chunk, rank_);
   }
   auto* recv = static_cast<uint8_t*>(call_.recv);
-  uint32_t stream = streamMaskFor(shape_.total);
+  uint32_t stream = resultMask();
   if (call_.kind == Collective::kReduceScatter) {
     void* dst = recv + part.begin;
     return foldInto(&dst, 1, part.size(), stream);
@@ -142,14 +149,14 @@ void MemoryLane::stageFold(int64_t chunk) {
   bool shares = call_.kind == Collective::kAllReduce || !isRoot();
   void* dsts[2] = {shares ? outSlot(rank_, chunk) : recv + piece.begin + part.begin,
                    keeps ? recv + piece.begin + part.begin : nullptr};
-  uint32_t mask = shares ? (sharedMaskFor(part.size()) & 1u) | (stream & 2u) : stream & 1u;
+  uint32_t mask = shares ? (sharedMask() & 1u) | (stream & 2u) : stream & 1u;
   foldInto(dsts, keeps && shares ? 2 : 1, part.size(), mask);
 }
 
 // Takes the chunk of every peer that has one for this rank.
 void MemoryLane::stageOut(int64_t chunk) {
   auto* recv = static_cast<uint8_t*>(call_.recv);
-  uint32_t mask = streamMaskFor(shape_.total);
+  uint32_t mask = resultMask();
   bool rootOnly = call_.kind == Collective::kReduce || call_.kind == Collective::kGather;
   bool fromRoot = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter;
   if (rootOnly ? !isRoot() : fromRoot && isRoot()) return;

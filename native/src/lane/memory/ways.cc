@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the bytes of a collective change hands, where there is a choice: with plain stores or past the
+// caches, through the pool or by cross-memory attach. Times decide (schedule/way_chooser.h).
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "lane/memory/memory_lane.h"
+
+namespace flexlink {
+namespace {
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+// Of one piece: below, system calls cost more than they save.
+constexpr size_t kAttachMinBytes = 32768;
+
+// Of kind, size and protocol: what is fast for one says little of another.
+uint32_t chooserKey(Collective kind, bool eager, size_t bytes) {
+  auto sizeClass = static_cast<uint32_t>(64 - __builtin_clzll(bytes | 1));
+  return (static_cast<uint32_t>(kind) * 2 + (eager ? 1 : 0)) * 64 + sizeClass;
+}
+
+}  // namespace
+
+// Own pages all at once before their first use: one by one they would fault for a hundred
+// operations. A kernel before 5.14 does not know how and lets them fault.
+void MemoryLane::populate(bool* done, uint8_t* memory, size_t bytes) {
+  if (*done) return;
+  *done = true;
+  (void)madvise(memory, bytes, MADV_POPULATE_WRITE);
+}
+
+// As far as this rank alone can say.
+bool MemoryLane::attachable() const {
+  if (!tuning_.cma || shape_.shard < kAttachMinBytes || ranks_ == 1) return false;
+  // The result of a Reduce has no place on ranks that are not the root.
+  return call_.kind != Collective::kReduce;
+}
+
+bool MemoryLane::attachedPossible() const {
+  if (!attachable()) return false;
+  if (call_.kind != Collective::kAlltoAll) return true;
+  for (int rank = 0; rank < ranks_; ++rank) {
+    if (entryOf(rank).buffers.inPlaceWhole != 0) return false;
+  }
+  return true;
+}
+
+// Sets way_. Each rank chooses for its own eager payload; all try the ways at the same operations, so
+// that what one measures is not mixed with what another tries. Otherwise rank 0 chooses for all, in
+// its entry.
+void MemoryLane::chooseWay() {
+  way_ = 0;
+  if (ranks_ == 1 || (eager_ ? shape_.payload <= kEntryPayload : rank_ != 0)) return;
+  unsigned possible = 1u | 1u << kWayStreamed;
+  if (!eager_ && attachable()) {
+    possible |= 1u << kWayAttached;
+    // Elsewhere nobody reads what an attached fold has written.
+    if (call_.kind == Collective::kAllReduce) possible |= 1u << (kWayAttached | kWayStreamed);
+  }
+  chooser_ = &choosers_[chooserKey(call_.kind, eager_, eager_ ? shape_.payload : shape_.shard)];
+  way_ = static_cast<uint32_t>(chooser_->choose(possible));
+  workBegan_ = nowNanos();
+}
+
+// After the meeting: what rank 0 has chosen, where all can do it.
+void MemoryLane::takeWay() {
+  way_ = entryOf(0).buffers.way;
+  if (!usedDirect_ && (!attached() || attachedPossible())) return;
+  way_ = 0;
+  chooser_ = nullptr;  // what cannot be done is not measured either
+}
+
+// The time of this rank's own work; of the collectives with a root, where one rank's work is done
+// long before another's, also the wait for the peers, who may be busy with the last one.
+void MemoryLane::reportWay() {
+  chooser_->report(static_cast<int>(way_), nowNanos() - workBegan_);
+  chooser_ = nullptr;
+}
+
+}  // namespace flexlink
