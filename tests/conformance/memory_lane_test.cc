@@ -52,8 +52,8 @@ struct Way {
 MemoryTuning tuned(bool direct, size_t eager, size_t chunk, int depth) {
   MemoryTuning tuning;
   tuning.direct = direct;
-  tuning.eagerBytes = eager;
-  tuning.chunkBytes = chunk;
+  tuning.eagerBytes = tuning.eagerFoldBytes = eager;
+  tuning.chunkBytes = tuning.rootChunkBytes = chunk;
   tuning.directChunkBytes = 4096;
   tuning.depth = depth;
   tuning.streamBytes = 100000;

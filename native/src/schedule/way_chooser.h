@@ -5,65 +5,91 @@
 
 #include <algorithm>
 #include <array>
-#include <cstddef>
 #include <cstdint>
 
 namespace flexlink {
 
-// The last times of each way are smoothed, so that a machine that changes its mind (cores that are
-// moved apart, a neighbour that comes or goes) changes the choice within a few operations. A way
-// that lost is tried again now and then, the less often the worse it was: all retries together cost
-// about 1 % of the time each.
+// One way is at home; the others are tried for a few operations each, at first and then now and
+// then, the less often the worse they were: trials of one way cost about 1 % of the time. A machine
+// that changes its mind (cores that are moved apart, a neighbour that comes or goes) makes the home
+// way slower than what is remembered of another, which is then tried at once.
 class WayChooser {
  public:
   static constexpr int kWays = 4;
 
-  // `possible`: bit w set: way w may be taken; not 0.
-  int choose(unsigned possible) {
-    ++asked_;
-    int best = -1;
-    for (int way = 0; way < kWays; ++way) {
-      if ((possible >> way & 1) == 0) continue;
-      const Way& one = ways_[static_cast<size_t>(way)];
-      if (one.tried < kTrials) return way;
-      if (best < 0 || one.nanos < ways_[static_cast<size_t>(best)].nanos) best = way;
-    }
-    double fastest = std::max(ways_[static_cast<size_t>(best)].nanos, 1.0);
-    for (int way = 0; way < kWays; ++way) {
-      if (way == best || (possible >> way & 1) == 0) continue;
-      const Way& one = ways_[static_cast<size_t>(way)];
-      double patience = kRetry * std::min(one.nanos / fastest, kMostPatience);
-      if (asked_ - one.usedAt > patience) return way;
-    }
-    return best;
-  }
+  // The way that the next operation is to take.
+  int way() const { return current_; }
 
-  void report(int way, int64_t nanos) {
+  // An operation has taken `way` for `nanos`. `possible`: bit w set: way w may be taken next; bit 0
+  // is set. Way 0 shows its pace only after `warmUp` operations in a row (caches must be filled).
+  void report(int way, int64_t nanos, unsigned possible, uint32_t warmUp) {
+    ++operations_;
+    if (way != current_) return;  // decided before the last decision
+    ++run_;
+    uint32_t ignored = way == 0 && known(home_) ? warmUp : 1;
+    if (trial_ ? run_ <= ignored : run_ <= 1) return;
     Way& one = ways_[static_cast<size_t>(way)];
-    // The first use of a way pays for page faults and mappings: it is not held against it. What was
-    // measured long ago tells nothing of today.
-    bool stale = asked_ - one.usedAt >= kRetry / 2;
-    one.usedAt = asked_;
-    if (one.tried++ <= 1 || stale) {
-      one.nanos = static_cast<double>(nanos);
-    } else {
-      one.nanos += kWeight * (static_cast<double>(nanos) - one.nanos);
+    auto sample = static_cast<double>(nanos);
+    if (trial_) {
+      one.nanos = one.samples == 0 ? sample : std::min(one.nanos, sample);
+      if (++one.samples == kSamples) endTrial(possible, ignored);
+      return;
+    }
+    // One interrupt must not look like a slow way; a slow way looks so again and again.
+    one.nanos += kWeight * (std::min(sample, kOutlier * one.nanos) - one.nanos);
+    for (int other = 0; other < kWays; ++other) {
+      if (other == home_ || (possible >> other & 1) == 0) continue;
+      const Way& it = ways_[static_cast<size_t>(other)];
+      if (it.nanos * kMargin < one.nanos || operations_ >= it.due) return startTrial(other);
     }
   }
 
  private:
-  static constexpr uint32_t kTrials = 3;
-  static constexpr uint32_t kRetry = 100;
+  static constexpr uint32_t kSamples = 2;
+  static constexpr double kRetry = 100;
   static constexpr double kMostPatience = 16;
   static constexpr double kWeight = 0.3;
+  static constexpr double kOutlier = 2;
+  static constexpr double kMargin = 1.1;
 
   struct Way {
     double nanos = 0;
-    uint32_t tried = 0;
-    uint64_t usedAt = 0;  // asked_ at its last use
+    uint32_t samples = 0;  // of the last trial; 0 before the first
+    uint64_t due = 0;      // operations_ from which on it is tried again
   };
+
+  bool known(int way) const { return ways_[static_cast<size_t>(way)].samples == kSamples; }
+
+  void startTrial(int way) {
+    trial_ = true;
+    ways_[static_cast<size_t>(way)].samples = 0;
+    current_ = way;
+    run_ = 0;
+  }
+
+  void endTrial(unsigned possible, uint32_t ignored) {
+    trial_ = false;
+    Way& tried = ways_[static_cast<size_t>(current_)];
+    int other = home_;
+    if (!known(home_) || tried.nanos < ways_[static_cast<size_t>(home_)].nanos) home_ = current_;
+    if (other == home_) other = current_;
+    double ratio = ways_[static_cast<size_t>(other)].nanos /
+                   std::max(ways_[static_cast<size_t>(home_)].nanos, 1.0);
+    double pause = kRetry * (ignored + kSamples) * std::clamp(ratio, 1.0, kMostPatience);
+    tried.due = ways_[static_cast<size_t>(other)].due = operations_ + static_cast<uint64_t>(pause);
+    current_ = home_;
+    run_ = 0;
+    for (int way = 0; way < kWays; ++way) {
+      if ((possible >> way & 1) != 0 && !known(way)) return startTrial(way);
+    }
+  }
+
   std::array<Way, kWays> ways_;
-  uint64_t asked_ = 0;
+  int home_ = 0;
+  int current_ = 0;
+  bool trial_ = true;
+  uint32_t run_ = 0;  // operations in a row that took current_
+  uint64_t operations_ = 0;
 };
 
 }  // namespace flexlink

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small collectives: the payload came with the entry, so that once all are met nothing is awaited.
-#include <string.h>
-
 #include "device/host/kernels.h"
 #include "lane/memory/memory_lane.h"
 
 namespace flexlink {
 
-const void* MemoryLane::eagerPayload(int peer) const {
+const uint8_t* MemoryLane::eagerPayload(int peer) const {
   const Entry& entry = entryOf(peer);
   if (shape_.payload <= kInlineBytes) return entry.head.payload;
   if (shape_.payload <= kEntryPayload) return entry.payload;
@@ -21,18 +19,55 @@ void MemoryLane::writeEager(Entry* entry) {
   if (ring) populate(&ringReady_, mySegment().eagerRing(), kEagerRingBytes);
   if (eagerAt_ + shape_.payload > kEagerRingBytes) eagerAt_ = 0;
   bool rootGives = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter;
-  bool gives = shape_.payload != 0 && call_.send != nullptr && (!rootGives || isRoot());
-  if (!gives) return;
-  void* to = ring ? mySegment().eagerRing() + eagerAt_
-             : shape_.payload <= kInlineBytes ? entry->head.payload
-                                              : entry->payload;
-  copyTo(&to, 1, call_.send, shape_.payload, sharedMask());
+  if (shape_.payload == 0 || call_.send == nullptr || (rootGives && !isRoot())) return;
+  uint8_t* to = ring                             ? mySegment().eagerRing() + eagerAt_
+                : shape_.payload <= kInlineBytes ? entry->head.payload
+                                                 : entry->payload;
+  const auto* send = static_cast<const uint8_t*>(call_.send);
+  if (!shape_.blocks) {
+    // What all ranks get goes into this rank's own result at the same time.
+    void* dsts[2] = {to, ownResult()};
+    bool alone = dsts[1] == nullptr || dsts[1] == send;
+    return copyTo(dsts, alone ? 1 : 2, send, shape_.payload, sharedMask() & 1u);
+  }
+  size_t mine = static_cast<size_t>(rank_) * shape_.block;
+  size_t parts[2][2] = {{0, mine}, {mine + shape_.block, shape_.total}};
+  for (auto [begin, end] : parts) {
+    void* at = to + (begin == 0 ? 0 : begin - shape_.block);
+    if (begin != end) copyTo(&at, 1, send + begin, end - begin, sharedMask());
+  }
 }
 
-void MemoryLane::copyEager(void* to, int from, size_t offset, size_t bytes) {
-  // This rank's own payload is read from the user's buffer: its entry may not hold it (root rules).
-  const auto* source = static_cast<const uint8_t*>(from == rank_ ? call_.send : eagerPayload(from));
-  if (bytes != 0 && to != source + offset) memcpy(to, source + offset, bytes);
+// Where this rank's whole contribution stands in its own result; null: nowhere, or not unchanged.
+uint8_t* MemoryLane::ownResult() const {
+  auto* recv = static_cast<uint8_t*>(call_.recv);
+  switch (call_.kind) {
+    case Collective::kGather:
+      if (!isRoot()) return nullptr;
+      [[fallthrough]];
+    case Collective::kAllGather:
+      return recv + static_cast<size_t>(rank_) * shape_.block;
+    case Collective::kBroadcast:
+      return recv;
+    default:
+      return nullptr;
+  }
+}
+
+// What `from` gives to this rank: its whole payload, or the block for this rank. This rank's own is
+// read from the user's buffer: no entry holds it.
+const uint8_t* MemoryLane::eagerSource(int from) const {
+  auto mine = shape_.blocks ? static_cast<size_t>(rank_) * shape_.block : 0;
+  if (from == rank_) return static_cast<const uint8_t*>(call_.send) + mine;
+  // The block of `from` itself is left out before this rank's.
+  if (shape_.blocks && from < rank_) mine -= shape_.block;
+  return eagerPayload(from) + mine;
+}
+
+void MemoryLane::copyEager(uint8_t* to, int from) {
+  const uint8_t* source = eagerSource(from);
+  void* dst = to;
+  if (shape_.block != 0 && to != source) copyTo(&dst, 1, source, shape_.block, 0);
 }
 
 // Folds sources_ (set by the caller) into dsts; scalars come from the entries.
@@ -60,37 +95,31 @@ void MemoryLane::foldInto(void* const* dsts, int nDsts, size_t bytes, uint32_t s
 
 void MemoryLane::consumeEager() {
   auto* recv = static_cast<uint8_t*>(call_.recv);
-  size_t block = shape_.block;
-  size_t mine = static_cast<size_t>(rank_) * block;
   switch (call_.kind) {
     case Collective::kReduce:
       if (!isRoot()) return;
       [[fallthrough]];
     case Collective::kAllReduce:
     case Collective::kReduceScatter: {
-      size_t offset = call_.kind == Collective::kReduceScatter ? mine : 0;
       for (int rank = 0; rank < ranks_; ++rank) {
-        const void* payload = rank == rank_ ? call_.send : eagerPayload(rank);
-        sources_[static_cast<size_t>(rank)] = static_cast<const uint8_t*>(payload) + offset;
+        sources_[static_cast<size_t>(rank)] = eagerSource(rank);
       }
       void* dst = recv;
-      return foldInto(&dst, 1, block, 0);
+      return foldInto(&dst, 1, shape_.block, 0);
     }
     case Collective::kBroadcast:
-      return copyEager(recv, call_.root, 0, block);
+      if (isRoot()) return;  // writeEager() did it
+      [[fallthrough]];
     case Collective::kScatter:
-      return copyEager(recv, call_.root, mine, block);
+      return copyEager(recv, call_.root);
     case Collective::kGather:
       if (!isRoot()) return;
       [[fallthrough]];
     case Collective::kAllGather:
-      for (int rank = 0; rank < ranks_; ++rank) {
-        copyEager(recv + static_cast<size_t>(rank) * block, rank, 0, block);
-      }
-      return;
     case Collective::kAlltoAll:
       for (int rank = 0; rank < ranks_; ++rank) {
-        copyEager(recv + static_cast<size_t>(rank) * block, rank, mine, block);
+        if (rank == rank_ && call_.kind != Collective::kAlltoAll) continue;  // writeEager() did it
+        copyEager(recv + static_cast<size_t>(rank) * shape_.block, rank);
       }
       return;
     default:

@@ -13,18 +13,19 @@ MemoryTuning memoryTuning(const TuningFacts& facts) {
   MemoryTuning tuning;
   tuning.direct = facts.direct;
   tuning.cma = facts.cma;
-  // Every rank reads every eager payload: what is cheap for two is not for sixteen.
-  tuning.eagerBytes = facts.ranks <= 2 ? kEagerCapacity : facts.ranks <= 4 ? 8192 : 2048;
+  tuning.eagerBytes = kEagerCapacity;
+  tuning.eagerFoldBytes = facts.ranks <= 2 ? 65536 : facts.ranks <= 4 ? 8192 : 2048;
   if (facts.oversubscribed) {
     // A hand-over costs a context switch: few, long steps.
-    tuning.chunkBytes = 512 << 10;
-    tuning.eagerBytes = facts.ranks <= 8 ? kEagerCapacity : 16384;
+    tuning.chunkBytes = tuning.rootChunkBytes = 512 << 10;
+    tuning.eagerFoldBytes = facts.ranks <= 8 ? 65536 : 16384;
   }
   if (facts.eagerBytes >= 0) {
     tuning.eagerBytes = std::min(static_cast<size_t>(facts.eagerBytes), kEagerCapacity);
+    tuning.eagerFoldBytes = tuning.eagerBytes;
   }
   if (facts.chunkBytes > 0) {
-    tuning.chunkBytes =
+    tuning.chunkBytes = tuning.rootChunkBytes =
         std::max<size_t>(static_cast<size_t>(facts.chunkBytes) / kLine * kLine, kLine);
   }
   return tuning;
@@ -114,7 +115,9 @@ void MemoryLane::beginCollective() {
     case Collective::kAlltoAll:
     case Collective::kScatter:
       shape.personal = true;
-      shape.total = shape.payload = shape.block * ranks;
+      shape.total = shape.block * ranks;
+      shape.blocks = true;
+      shape.payload = shape.total - shape.block;  // nobody else needs this rank's own block
       shape.shard = shape.block;
       break;
     case Collective::kAllGather:
@@ -125,7 +128,8 @@ void MemoryLane::beginCollective() {
       shape.shard = shape.block;
   }
   shape_ = shape;
-  eager_ = shape.payload <= tuning_.eagerBytes;
+  bool redundant = call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce;
+  eager_ = shape.payload <= (redundant ? tuning_.eagerFoldBytes : tuning_.eagerBytes);
   meetNext_ = 0;
   stage_ = Stage::kEnter;
   probe_->begin(probeSeq_, probeCall(call_, shape.total));
@@ -152,7 +156,7 @@ void MemoryLane::probeFailure(const Status& status) {
 Progress MemoryLane::finishCollective() {
   ++seq_;
   if (shape_.payload > kEntryPayload && eager_) eagerAt_ += wholeLines(shape_.payload);
-  if (chooser_ != nullptr) reportWay();
+  if (timed()) reportWay();
   probe_->end(probeSeq_++, 0);
   operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   bytes_.store(bytes_.load(std::memory_order_relaxed) + shape_.total, std::memory_order_relaxed);
@@ -222,11 +226,10 @@ void MemoryLane::publishEntry() {
     buffers.recvRegion = recv.id;
     buffers.recvOffset = recv.offset;
     buffers.inPlaceWhole = call_.send == call_.recv;
-    buffers.way = way_;
   }
   entry.head.stamp.exchange(seq_ + 1, std::memory_order_seq_cst);  // pairs with meet()'s acquire
   ringPeers();
-  if (chooser_ != nullptr) entered_ = nowNanos();
+  if (timed()) entered_ = nowNanos();
 }
 
 Progress MemoryLane::meet() {
@@ -244,14 +247,18 @@ Progress MemoryLane::meet() {
 }
 
 Progress MemoryLane::afterMeeting() {
-  if (chooser_ != nullptr && !isRooted(call_.kind)) workBegan_ += nowNanos() - entered_;
+  if (timed() && !isRooted(call_.kind)) workBegan_ += nowNanos() - entered_;
+  takeWay();
   if (eager_) {
     consumeEager();
     return finishCollective();
   }
   probe_->phase(ProbePhase::kMoving);
   usedDirect_ = directPossible();
-  takeWay();
+  if (usedDirect_) {
+    way_ = 0;
+    habit_ = nullptr;
+  }
   if (usedDirect_) {
     leaveClock_ = 1;
     stage_ = Stage::kResolve;
@@ -283,8 +290,7 @@ bool MemoryLane::peersReached(WaitFor whom, uint64_t clock) {
 }
 
 void MemoryLane::publishClock(uint64_t clock) {
-  mySegment().header().clock.exchange(clock,
-                                                                     std::memory_order_seq_cst);
+  mySegment().header().clock.exchange(clock, std::memory_order_seq_cst);
   ringPeers();
 }
 

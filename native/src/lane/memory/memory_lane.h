@@ -53,8 +53,12 @@ struct MemoryPeer {
 
 // Numbers that all ranks must share; made by memoryTuning() from what all ranks said at creation.
 struct MemoryTuning {
-  size_t eagerBytes = 4096;          // largest payload that travels with the entry
+  // Largest payload that travels with the entry: of AllReduce and Reduce, where every rank then
+  // reads (and folds) n times what it owns, and of the others, where it reads what it needs.
+  size_t eagerFoldBytes = 4096;
+  size_t eagerBytes = 4096;
   size_t chunkBytes = 131072;        // of a staged shard
+  size_t rootChunkBytes = 32768;     // where one rank gives and others take: they overlap
   size_t directChunkBytes = 262144;  // work between two looks at the abort flag
   size_t streamBytes = 4 << 20;      // results from this size on are written past the caches
   size_t cmaBytes = 65536;  // point-to-point messages from this size on use cross-memory attach
@@ -130,7 +134,12 @@ class MemoryLane final : public Lane {
     size_t payload = 0;     // what this collective's entry carries when it is eager
     size_t shard = 0;       // longest piece that one rank owns or moves in the staged way
     bool personal = false;  // every peer gets a different piece
+    bool blocks = false;    // `send` holds a block for each rank
     bool folds = false;
+  };
+  struct Habit {            // of collectives of one kind and size
+    WayChooser chooser;     // rank 0's
+    uint32_t eagerWay = 0;  // what rank 0 said last
   };
   struct Single {       // progress of one point-to-point or one-sided call
     uint64_t cell = 0;  // next cell of this message; bytes moved so far for direct reads
@@ -163,10 +172,12 @@ class MemoryLane final : public Lane {
   bool isRoot() const { return call_.root == rank_; }
 
   // eager.cc
-  const void* eagerPayload(int peer) const;
+  const uint8_t* eagerPayload(int peer) const;
+  const uint8_t* eagerSource(int from) const;
   void writeEager(Entry* entry);
+  uint8_t* ownResult() const;
   void consumeEager();
-  void copyEager(void* to, int from, size_t offset, size_t bytes);
+  void copyEager(uint8_t* to, int from);
   void foldInto(void* const* dsts, int nDsts, size_t bytes, uint32_t streamMask);
 
   // staged.cc
@@ -204,6 +215,8 @@ class MemoryLane final : public Lane {
   static void populate(bool* done, uint8_t* memory, size_t bytes);
   void chooseWay();
   void takeWay();
+  unsigned possibleWays() const;
+  bool timed() const { return rank_ == 0 && habit_ != nullptr; }
   void reportWay();
 
   // attached.cc
@@ -267,13 +280,13 @@ class MemoryLane final : public Lane {
   uint32_t way_ = 0;                  // of the collective at hand
   int64_t workBegan_ = 0;             // ns, moved on by the time of waiting for late peers
   int64_t entered_ = 0;               // ns
-  std::map<uint32_t, WayChooser> choosers_;  // by kind and size
-  WayChooser* chooser_ = nullptr;     // of the collective at hand, where its times are wanted
+  std::map<uint32_t, Habit> habits_;  // by kind and size
+  Habit* habit_ = nullptr;            // of the collective at hand, where there is a choice
   size_t eagerAt_ = 0;                // next free byte of all eager rings
   bool ringReady_ = false;            // populated
   bool poolReady_ = false;
-  size_t poolAt_ = 0;                 // next free byte of all pools
-  size_t firstChunk_ = 0;             // number of chunk 0, counted in chunks round the pool
+  size_t poolAt_ = 0;      // next free byte of all pools
+  size_t firstChunk_ = 0;  // number of chunk 0, counted in chunks round the pool
   std::vector<const void*> sources_;
   std::vector<uint64_t> scalars_;
 

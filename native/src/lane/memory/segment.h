@@ -10,15 +10,15 @@
 namespace flexlink {
 
 inline constexpr size_t kLine = 64;
-inline constexpr size_t kInlineBytes = 32;       // payload that travels in the entry's own line
-inline constexpr size_t kEntryPayload = 4096;    // payload that travels beside it
-inline constexpr size_t kEagerCapacity = 65536;  // payload that travels in the eager ring
+inline constexpr size_t kInlineBytes = 32;        // payload that travels in the entry's own line
+inline constexpr size_t kEntryPayload = 4096;     // payload that travels beside it
+inline constexpr size_t kEagerCapacity = 262144;  // payload that travels in the eager ring
 // A line that peers have read is cheap to write again only when it has left their caches. So larger
 // payloads wander through memory larger than a second-level cache (perf/README.md, "Handing over").
 inline constexpr size_t kEagerRingBytes = 2 << 20;
-inline constexpr size_t kCellBytes = 16384;      // of a point-to-point ring, header included
-inline constexpr int kCells = 4;                 // 64 KiB for each peer
-inline constexpr int kSignals = 64;              // contexts x indices, for each peer
+inline constexpr size_t kCellBytes = 16384;  // of a point-to-point ring, header included
+inline constexpr int kCells = 4;             // 64 KiB for each peer
+inline constexpr int kSignals = 64;          // contexts x indices, for each peer
 constexpr size_t wholeLines(size_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 inline constexpr uint32_t kSegmentMagic = 0x464c5347;  // "FLSG"
 

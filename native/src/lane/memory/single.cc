@@ -173,8 +173,7 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
   Progress progress = takeCell(call, single, &cell);
   if (progress != Progress::kDone) return progress;
   ++consumed_[peer];
-  mySegment().pair(call.root).consumed.exchange(
-      consumed_[peer], std::memory_order_seq_cst);
+  mySegment().pair(call.root).consumed.exchange(consumed_[peer], std::memory_order_seq_cst);
   ringPeer(call.root);
   bool last = single->mode != kInCells || single->moved == bytes;
   return last ? Progress::kDone : Progress::kMoved;
@@ -206,7 +205,8 @@ Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
   }
   size_t part = std::min(tuning_.directChunkBytes, bytes - single->moved);
   void* to = recv + single->moved;
-  if (to != from + single->moved) copyTo(&to, 1, from + single->moved, part, bytes >= tuning_.streamBytes ? ~0u : 0u);
+  if (to != from + single->moved)
+    copyTo(&to, 1, from + single->moved, part, bytes >= tuning_.streamBytes ? ~0u : 0u);
   single->moved += part;
   return single->moved == bytes ? Progress::kDone : Progress::kMoved;
 }
@@ -260,8 +260,8 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
     if (single->moved < bytes) return Progress::kMoved;
   }
   signalsSent_[counter] += 1;
-  mySegment().pair(call.root).signals[call.signal].exchange(
-      signalsSent_[counter], std::memory_order_seq_cst);
+  mySegment().pair(call.root).signals[call.signal].exchange(signalsSent_[counter],
+                                                            std::memory_order_seq_cst);
   ringPeer(call.root);
   return Progress::kDone;
 }

@@ -10,7 +10,9 @@ void MemoryLane::planStaged() {
   bool threeStages = call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce;
   auto depth = static_cast<size_t>(tuning_.depth);
   size_t fits = layout_.poolBytes / (depth * slotsPerChunk()) / kLine * kLine;
-  chunkBytes_ = std::min(tuning_.chunkBytes, fits);
+  bool rooted = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter ||
+                call_.kind == Collective::kGather;
+  chunkBytes_ = std::min(rooted ? tuning_.rootChunkBytes : tuning_.chunkBytes, fits);
   // Equal chunks: a short last one would cost a whole round of hand-overs.
   size_t chunks = (shape_.shard + chunkBytes_ - 1) / chunkBytes_;
   if (chunks > 1) {
@@ -40,9 +42,7 @@ uint8_t* MemoryLane::inSlot(int owner, int64_t chunk, int forRank) const {
   return peers_[static_cast<size_t>(owner)].segment.pool() + at * chunkBytes_;
 }
 
-uint8_t* MemoryLane::outSlot(int owner, int64_t chunk) const {
-  return inSlot(owner, chunk, owner);
-}
+uint8_t* MemoryLane::outSlot(int owner, int64_t chunk) const { return inSlot(owner, chunk, owner); }
 
 // The piece of the larger buffer that belongs to `rank`.
 ByteRange MemoryLane::pieceOf(int rank) const {
@@ -88,7 +88,10 @@ Progress MemoryLane::pollStaged() {
       stageOut(step.chunk);
     }
   }
-  ++stepIndex_;
+  // Steps in which nothing is to be done are not worth a line that changes hands.
+  do {
+    ++stepIndex_;
+  } while (stepIndex_ < schedule_.steps() && schedule_.idle(schedule_.step(stepIndex_)));
   publishClock(clockBase_ + stepIndex_);
   return Progress::kMoved;
 }

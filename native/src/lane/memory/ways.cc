@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the bytes of a collective change hands, where there is a choice: with plain stores or past the
-// caches, through the pool or by cross-memory attach. Times decide (schedule/way_chooser.h).
+// How the bytes of a collective change hands, where there is a choice: with plain stores or past
+// the caches, through the pool or by cross-memory attach. Times decide (schedule/way_chooser.h).
 #include <sys/mman.h>
 
 #include "base/clock.h"
@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kAttachMinBytes = 32768;
 
 // Of kind, size and protocol: what is fast for one says little of another.
-uint32_t chooserKey(Collective kind, bool eager, size_t bytes) {
+uint32_t habitKey(Collective kind, bool eager, size_t bytes) {
   auto sizeClass = static_cast<uint32_t>(64 - __builtin_clzll(bytes | 1));
   return (static_cast<uint32_t>(kind) * 2 + (eager ? 1 : 0)) * 64 + sizeClass;
 }
@@ -48,36 +48,49 @@ bool MemoryLane::attachedPossible() const {
   return true;
 }
 
-// Sets way_. Each rank chooses for its own eager payload; all try the ways at the same operations, so
-// that what one measures is not mixed with what another tries. Otherwise rank 0 chooses for all, in
-// its entry.
+// Rank 0 chooses for all and says so in its entry: for this collective, or, where the payload
+// comes with the entry, for the next of its kind and size.
 void MemoryLane::chooseWay() {
   way_ = 0;
-  if (ranks_ == 1 || (eager_ ? shape_.payload <= kEntryPayload : rank_ != 0)) return;
-  unsigned possible = 1u | 1u << kWayStreamed;
-  if (!eager_ && attachable()) {
-    possible |= 1u << kWayAttached;
-    // Elsewhere nobody reads what an attached fold has written.
-    if (call_.kind == Collective::kAllReduce) possible |= 1u << (kWayAttached | kWayStreamed);
-  }
-  chooser_ = &choosers_[chooserKey(call_.kind, eager_, eager_ ? shape_.payload : shape_.shard)];
-  way_ = static_cast<uint32_t>(chooser_->choose(possible));
+  habit_ = nullptr;
+  if (ranks_ == 1 || (eager_ && shape_.payload <= kEntryPayload)) return;
+  size_t bytes = eager_ ? shape_.payload : shape_.shard;
+  if (!eager_ && rank_ != 0) return;
+  habit_ = &habits_[habitKey(call_.kind, eager_, bytes)];
+  auto chosen = static_cast<uint32_t>(habit_->chooser.way());
+  way_ = eager_ ? habit_->eagerWay : chosen;
+  entryOf(rank_).buffers.way = chosen;
   workBegan_ = nowNanos();
 }
 
-// After the meeting: what rank 0 has chosen, where all can do it.
+// After the meeting.
 void MemoryLane::takeWay() {
-  way_ = entryOf(0).buffers.way;
-  if (!usedDirect_ && (!attached() || attachedPossible())) return;
-  way_ = 0;
-  chooser_ = nullptr;  // what cannot be done is not measured either
+  uint32_t chosen = entryOf(0).buffers.way;
+  if (!eager_) {
+    way_ = chosen;
+    if (attached() && !attachedPossible()) way_ = 0;
+  } else if (habit_ != nullptr) {
+    habit_->eagerWay = chosen;
+  }
+}
+
+unsigned MemoryLane::possibleWays() const {
+  unsigned possible = 1u | 1u << kWayStreamed;
+  if (eager_ || !attachable()) return possible;
+  possible |= 1u << kWayAttached;
+  // Elsewhere nobody reads what an attached fold has written.
+  if (call_.kind == Collective::kAllReduce) possible |= 1u << (kWayAttached | kWayStreamed);
+  return possible;
 }
 
 // The time of this rank's own work; of the collectives with a root, where one rank's work is done
 // long before another's, also the wait for the peers, who may be busy with the last one.
 void MemoryLane::reportWay() {
-  chooser_->report(static_cast<int>(way_), nowNanos() - workBegan_);
-  chooser_ = nullptr;
+  // Plain stores are at their pace when all of the memory that they go round was written by them.
+  size_t round = eager_ ? kEagerRingBytes : layout_.poolBytes;
+  size_t written = eager_ ? shape_.payload : shape_.shard * slotsPerChunk();
+  auto warmUp = static_cast<uint32_t>(round / written + 1);
+  habit_->chooser.report(static_cast<int>(way_), nowNanos() - workBegan_, possibleWays(), warmUp);
 }
 
 }  // namespace flexlink
