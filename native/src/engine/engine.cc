@@ -21,7 +21,8 @@ constexpr int64_t kAwakeNanos = 200'000;
 }  // namespace
 
 WaitPolicy waitPolicy(bool oversubscribed) {
-  WaitPolicy policy = oversubscribed ? WaitPolicy{1'000, 1'000'000} : WaitPolicy{50'000, 500'000};
+  WaitPolicy policy =
+      oversubscribed ? WaitPolicy{4, 0, 1'000'000} : WaitPolicy{64, 50'000, 500'000};
   if (settings().spinMicros >= 0) {
     policy.spinNanos = settings().spinMicros * 1000;
     policy.yieldNanos = policy.spinNanos + 200'000;

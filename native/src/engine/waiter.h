@@ -21,6 +21,7 @@ inline void cpuRelax() {
 }
 
 struct WaitPolicy {
+  int freeSpins;       // polls before the clock is asked for the first time
   int64_t spinNanos;   // then yield
   int64_t yieldNanos;  // counted from the start of the wait; then sleep
   static constexpr int64_t kSleepNanos = 100'000'000;  // between two looks at deadlines
@@ -40,7 +41,7 @@ class Waiter {
   void moved() {
     rounds_ = 0;
     since_ = 0;
-    lookedBeforeYield_ = false;
+    yields_ = 0;
   }
 
   // Is it time for a slow look around (dead peers, deadlines)? About every 50 us of waiting.
@@ -54,7 +55,7 @@ class Waiter {
   void idle(Doorbell& bell, NothingYet&& nothingYet,
             int64_t maxSleepNanos = WaitPolicy::kSleepNanos) {
     look_ = false;
-    if (++rounds_ < kSpinsPerLook && since_ == 0) return cpuRelax();
+    if (since_ == 0 && ++rounds_ < policy_.freeSpins) return cpuRelax();
     int64_t now = nowNanos();
     if (since_ == 0) {
       since_ = now;
@@ -65,10 +66,12 @@ class Waiter {
     int64_t waited = now - since_;
     if (waited < policy_.spinNanos) {
       for (int i = 0; i < 16; ++i) cpuRelax();
-    } else if (!lookedBeforeYield_) {
+    } else if (yields_ == kYieldsBeforeLook) {
       // Giving the core away may take long: what is known already is looked at before.
-      look_ = lookedBeforeYield_ = true;
+      look_ = true;
+      ++yields_;
     } else if (waited < policy_.yieldNanos) {
+      ++yields_;
       sched_yield();
     } else {
       bell.sleep(maxSleepNanos, nothingYet);
@@ -77,7 +80,7 @@ class Waiter {
   }
 
  private:
-  static constexpr int kSpinsPerLook = 64;
+  static constexpr int kYieldsBeforeLook = 2;
   static constexpr int64_t kLookNanos = 50'000;
 
   WaitPolicy policy_;
@@ -85,7 +88,7 @@ class Waiter {
   int64_t since_ = 0;  // ns; 0: the clock was not asked yet
   int64_t lastLook_ = 0;
   bool look_ = false;
-  bool lookedBeforeYield_ = false;
+  int yields_ = 0;
 };
 
 }  // namespace flexlink

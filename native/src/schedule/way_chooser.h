@@ -15,7 +15,12 @@ namespace flexlink {
 // way slower than what is remembered of another, which is then tried at once.
 class WayChooser {
  public:
-  static constexpr int kWays = 4;
+  static constexpr int kWays = 3;
+
+  // `first`: the way that is tried first.
+  explicit WayChooser(int first = 0) : home_(first), current_(first) {}
+
+  int home() const { return home_; }
 
   // The way that the next operation is to take.
   int way() const { return current_; }
@@ -26,14 +31,16 @@ class WayChooser {
     ++operations_;
     if (way != current_) return;  // decided before the last decision
     ++run_;
-    uint32_t ignored = way == 0 && known(home_) ? warmUp : 1;
+    uint32_t ignored = way == 0 ? warmUp : 1;
     if (trial_ ? run_ <= ignored : run_ <= 1) return;
     Way& one = ways_[static_cast<size_t>(way)];
     auto sample = static_cast<double>(nanos);
     if (trial_) {
-      one.nanos = one.samples == 0 ? sample : std::min(one.nanos, sample);
-      if (++one.samples == kSamples) endTrial(possible, ignored);
-      return;
+      sampled_[one.samples] = sample;
+      if (++one.samples < kSamples) return;
+      std::sort(sampled_.begin(), sampled_.end());
+      one.nanos = sampled_[kSamples / 2];
+      return endTrial(possible, ignored);
     }
     // One interrupt must not look like a slow way; a slow way looks so again and again.
     one.nanos += kWeight * (std::min(sample, kOutlier * one.nanos) - one.nanos);
@@ -45,12 +52,12 @@ class WayChooser {
   }
 
  private:
-  static constexpr uint32_t kSamples = 2;
+  static constexpr uint32_t kSamples = 3;
   static constexpr double kRetry = 100;
   static constexpr double kMostPatience = 16;
-  static constexpr double kWeight = 0.3;
+  static constexpr double kWeight = 0.1;
   static constexpr double kOutlier = 2;
-  static constexpr double kMargin = 1.1;
+  static constexpr double kMargin = 1.25;
 
   struct Way {
     double nanos = 0;
@@ -85,8 +92,9 @@ class WayChooser {
   }
 
   std::array<Way, kWays> ways_;
-  int home_ = 0;
-  int current_ = 0;
+  std::array<double, kSamples> sampled_{};  // of the trial at hand
+  int home_;
+  int current_;
   bool trial_ = true;
   uint32_t run_ = 0;  // operations in a row that took current_
   uint64_t operations_ = 0;

@@ -256,7 +256,7 @@ Progress MemoryLane::afterMeeting() {
   probe_->phase(ProbePhase::kMoving);
   usedDirect_ = directPossible();
   if (usedDirect_) {
-    way_ = 0;
+    way_ = kWayPlain;
     habit_ = nullptr;
   }
   if (usedDirect_) {

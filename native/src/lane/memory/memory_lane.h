@@ -79,10 +79,11 @@ struct TuningFacts {
 
 MemoryTuning memoryTuning(const TuningFacts& facts);
 
-// How the bytes of a collective that is not direct change hands; a set of bits. Which is fastest
-// depends on how far apart the cores are, which nobody tells and which changes: WayChooser.
-inline constexpr uint32_t kWayStreamed = 1;  // what peers read is written past the caches
-inline constexpr uint32_t kWayAttached = 2;  // peers read private memory instead of the pool
+// How the bytes of a collective that is not direct change hands. Which is fastest depends on how
+// far apart the cores are, which nobody tells and which changes: WayChooser.
+inline constexpr uint32_t kWayPlain = 0;     // through the pool, or the eager ring
+inline constexpr uint32_t kWayStreamed = 1;  // likewise, written past the caches
+inline constexpr uint32_t kWayAttached = 2;  // peers read private memory
 
 class MemoryLane final : public Lane {
  public:
@@ -137,9 +138,9 @@ class MemoryLane final : public Lane {
     bool blocks = false;    // `send` holds a block for each rank
     bool folds = false;
   };
-  struct Habit {            // of collectives of one kind and size
-    WayChooser chooser;     // rank 0's
-    uint32_t eagerWay = 0;  // what rank 0 said last
+  struct Habit {                    // of collectives of one kind and size
+    WayChooser chooser;             // rank 0's
+    uint32_t eagerWay = kWayPlain;  // what rank 0 said last
   };
   struct Single {       // progress of one point-to-point or one-sided call
     uint64_t cell = 0;  // next cell of this message; bytes moved so far for direct reads
@@ -197,8 +198,8 @@ class MemoryLane final : public Lane {
     size_t least = tuning_.streamBytes * (call_.send == call_.recv ? 4 : 1);
     return shape_.total >= least ? ~0u : 0u;
   }
-  uint32_t sharedMask() const { return (way_ & kWayStreamed) != 0 ? ~0u : 0u; }
-  bool attached() const { return (way_ & kWayAttached) != 0; }
+  uint32_t sharedMask() const { return way_ == kWayStreamed ? ~0u : 0u; }
+  bool attached() const { return way_ == kWayAttached; }
 
   // direct.cc
   bool directPossible() const;
@@ -277,10 +278,11 @@ class MemoryLane final : public Lane {
   size_t directIndex_ = 0;
   uint64_t leaveClock_ = 1;  // steps after clockBase_ at which all have left
   int attachedPhase_ = 0;
-  uint32_t way_ = 0;                  // of the collective at hand
+  uint32_t way_ = kWayPlain;          // of the collective at hand
   int64_t workBegan_ = 0;             // ns, moved on by the time of waiting for late peers
   int64_t entered_ = 0;               // ns
   std::map<uint32_t, Habit> habits_;  // by kind and size
+  int lastHome_ = 0;                  // what was best for another kind or size is tried first
   Habit* habit_ = nullptr;            // of the collective at hand, where there is a choice
   size_t eagerAt_ = 0;                // next free byte of all eager rings
   bool ringReady_ = false;            // populated

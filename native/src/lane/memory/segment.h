@@ -42,7 +42,7 @@ struct alignas(kLine) EntryBuffers {
   uint32_t sendRegion;  // 0: in no region
   uint32_t recvRegion;
   uint32_t inPlaceWhole;  // send == recv
-  uint32_t way;           // rank 0's: bits kWayStreamed, kWayAttached
+  uint32_t way;           // rank 0's choice: kWayPlain...
 };
 static_assert(sizeof(EntryBuffers) == kLine);
 

@@ -51,12 +51,14 @@ bool MemoryLane::attachedPossible() const {
 // Rank 0 chooses for all and says so in its entry: for this collective, or, where the payload
 // comes with the entry, for the next of its kind and size.
 void MemoryLane::chooseWay() {
-  way_ = 0;
+  way_ = kWayPlain;
   habit_ = nullptr;
   if (ranks_ == 1 || (eager_ && shape_.payload <= kEntryPayload)) return;
   size_t bytes = eager_ ? shape_.payload : shape_.shard;
   if (!eager_ && rank_ != 0) return;
-  habit_ = &habits_[habitKey(call_.kind, eager_, bytes)];
+  auto [found, fresh] = habits_.try_emplace(habitKey(call_.kind, eager_, bytes));
+  habit_ = &found->second;
+  if (fresh) habit_->chooser = WayChooser(lastHome_);
   auto chosen = static_cast<uint32_t>(habit_->chooser.way());
   way_ = eager_ ? habit_->eagerWay : chosen;
   entryOf(rank_).buffers.way = chosen;
@@ -68,19 +70,16 @@ void MemoryLane::takeWay() {
   uint32_t chosen = entryOf(0).buffers.way;
   if (!eager_) {
     way_ = chosen;
-    if (attached() && !attachedPossible()) way_ = 0;
+    if (attached() && !attachedPossible()) way_ = kWayPlain;
   } else if (habit_ != nullptr) {
     habit_->eagerWay = chosen;
   }
 }
 
 unsigned MemoryLane::possibleWays() const {
-  unsigned possible = 1u | 1u << kWayStreamed;
+  unsigned possible = 1u << kWayPlain | 1u << kWayStreamed;
   if (eager_ || !attachable()) return possible;
-  possible |= 1u << kWayAttached;
-  // Elsewhere nobody reads what an attached fold has written.
-  if (call_.kind == Collective::kAllReduce) possible |= 1u << (kWayAttached | kWayStreamed);
-  return possible;
+  return possible | 1u << kWayAttached;
 }
 
 // The time of this rank's own work; of the collectives with a root, where one rank's work is done
@@ -91,6 +90,8 @@ void MemoryLane::reportWay() {
   size_t written = eager_ ? shape_.payload : shape_.shard * slotsPerChunk();
   auto warmUp = static_cast<uint32_t>(round / written + 1);
   habit_->chooser.report(static_cast<int>(way_), nowNanos() - workBegan_, possibleWays(), warmUp);
+  int home = habit_->chooser.home();
+  if (home != static_cast<int>(kWayAttached)) lastHome_ = home;
 }
 
 }  // namespace flexlink
