@@ -94,6 +94,19 @@ TEST(WayChooser, WaitsUntilTheFirstWayIsWarm) {
   EXPECT_GE(used, 9800);
 }
 
+TEST(WayChooser, LeavesAWayThatTurnsOutToBeImpossible) {
+  WayChooser chooser;
+  int stuck = 0;
+  for (int i = 0; i < 1000; ++i) {
+    int way = chooser.way();
+    stuck += way == 2 ? 1 : 0;
+    // The lane takes way 0 instead, and says from then on that 2 is not possible.
+    chooser.report(way == 2 ? 0 : way, way == 1 ? 50 : 100, way == 2 ? 3 : 7, 1);
+  }
+  EXPECT_LE(stuck, 2);
+  EXPECT_EQ(chooser.home(), 1);
+}
+
 TEST(WayChooser, BeginsWithWhatItIsTold) {
   WayChooser chooser(1);
   EXPECT_EQ(chooser.way(), 1);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <limits>
 
 namespace flexlink {
 
@@ -29,6 +30,7 @@ class WayChooser {
   // is set. Way 0 shows its pace only after `warmUp` operations in a row (caches must be filled).
   void report(int way, int64_t nanos, unsigned possible, uint32_t warmUp) {
     ++operations_;
+    if ((possible >> current_ & 1) == 0) return giveUp(possible);
     if (way != current_) return;  // decided before the last decision
     ++run_;
     uint32_t ignored = way == 0 ? warmUp : 1;
@@ -84,6 +86,23 @@ class WayChooser {
                    std::max(ways_[static_cast<size_t>(home_)].nanos, 1.0);
     double pause = kRetry * (ignored + kSamples) * std::clamp(ratio, 1.0, kMostPatience);
     tried.due = ways_[static_cast<size_t>(other)].due = operations_ + static_cast<uint64_t>(pause);
+    goHome(possible);
+  }
+
+  // What was chosen turned out to be impossible here.
+  void giveUp(unsigned possible) {
+    Way& gone = ways_[static_cast<size_t>(current_)];
+    gone = {std::numeric_limits<double>::max(), kSamples,
+            operations_ + static_cast<uint64_t>(kRetry * kMostPatience)};
+    trial_ = false;
+    if (home_ == current_) {
+      home_ = 0;
+      if (!known(home_)) return startTrial(home_);
+    }
+    goHome(possible);
+  }
+
+  void goHome(unsigned possible) {
     current_ = home_;
     run_ = 0;
     for (int way = 0; way < kWays; ++way) {

@@ -34,20 +34,57 @@ constexpr int kMaxFoldTargets = 16;  // FoldArgs::nDsts
 
 }  // namespace
 
+void MemoryLane::writeBuffers(EntryBuffers* out) {
+  EntryBuffers& buffers = *out;
+  buffers.sendAddress = reinterpret_cast<uint64_t>(call_.send);
+  buffers.recvAddress = reinterpret_cast<uint64_t>(call_.recv);
+  RegionRef send, recv;
+  if (tuning_.direct) {
+    bool sendWhole = call_.kind == Collective::kReduceScatter ||
+                     call_.kind == Collective::kAlltoAll || call_.kind == Collective::kScatter;
+    bool recvWhole = call_.kind == Collective::kAllGather || call_.kind == Collective::kAlltoAll ||
+                     call_.kind == Collective::kGather;
+    RegionTable& table = RegionTable::instance();
+    send = table.find(call_.send, sendWhole ? shape_.total : shape_.block);
+    recv = table.find(call_.recv, recvWhole ? shape_.total : shape_.block);
+  }
+  buffers.sendRegion = send.id;
+  buffers.sendOffset = send.offset;
+  buffers.recvRegion = recv.id;
+  buffers.recvOffset = recv.offset;
+  buffers.inPlaceWhole = call_.send == call_.recv;
+}
+
+// A payload that is not small stays at home where its rank expects the direct way: its own buffers
+// are within reach.
+bool MemoryLane::leavesOutPayload(int rank) const {
+  if (!mayBeDirect_) return false;
+  Needs needs = needsOf(call_, rank);
+  return (needs.send || needs.recv) && reachable(rank);
+}
+
+// After the meeting. Where some left it out and others are out of reach, all take the staged way.
+bool MemoryLane::payloadsCame() const {
+  for (int rank = 0; rank < ranks_; ++rank) {
+    if (leavesOutPayload(rank)) return false;
+  }
+  return true;
+}
+
+bool MemoryLane::reachable(int rank) const {
+  if (oneProcess_) return true;
+  const EntryBuffers& buffers = entryOf(rank).buffers;
+  Needs needs = needsOf(call_, rank);
+  return (!needs.send || buffers.sendRegion != 0) && (!needs.recv || buffers.recvRegion != 0);
+}
+
 // Every rank comes to the same answer: all read the same entries.
 bool MemoryLane::directPossible() const {
   if (!tuning_.direct) return false;
-  bool oneProcess = true;
-  for (const MemoryPeer& peer : peers_) oneProcess = oneProcess && peer.process == nullptr;
-  // Ranks of this process are no proof for a rank elsewhere: all of one process, or all exported.
   for (int rank = 0; rank < ranks_; ++rank) {
-    const EntryBuffers& buffers = entryOf(rank).buffers;
-    if (call_.kind == Collective::kAlltoAll && buffers.inPlaceWhole != 0 && ranks_ > 1)
-      return false;
-    Needs needs = needsOf(call_, rank);
-    if (oneProcess) continue;
-    if (needs.send && buffers.sendRegion == 0) return false;
-    if (needs.recv && buffers.recvRegion == 0) return false;
+    bool inPlace = entryOf(rank).buffers.inPlaceWhole != 0;
+    if (call_.kind == Collective::kAlltoAll && inPlace && ranks_ > 1) return false;
+    if (!reachable(rank)) return false;
   }
   return true;
 }

@@ -19,6 +19,7 @@ MemoryTuning memoryTuning(const TuningFacts& facts) {
     // A hand-over costs a context switch: few, long steps.
     tuning.chunkBytes = tuning.rootChunkBytes = 512 << 10;
     tuning.eagerFoldBytes = facts.ranks <= 8 ? 65536 : 16384;
+    tuning.directBytes = 16384;
   }
   if (facts.eagerBytes >= 0) {
     tuning.eagerBytes = std::min(static_cast<size_t>(facts.eagerBytes), kEagerCapacity);
@@ -57,6 +58,7 @@ MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout la
       layout_(layout),
       tuning_(tuning),
       probe_(probe) {
+  for (const MemoryPeer& peer : peers_) oneProcess_ = oneProcess_ && peer.process == nullptr;
   size_t ranks = peers_.size();
   sendOf_.resize(ranks);
   recvOf_.resize(ranks);
@@ -130,6 +132,7 @@ void MemoryLane::beginCollective() {
   shape_ = shape;
   bool redundant = call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce;
   eager_ = shape.payload <= (redundant ? tuning_.eagerFoldBytes : tuning_.eagerBytes);
+  mayBeDirect_ = eager_ && tuning_.direct && shape.payload >= tuning_.directBytes;
   meetNext_ = 0;
   stage_ = Stage::kEnter;
   probe_->begin(probeSeq_, probeCall(call_, shape.total));
@@ -205,28 +208,8 @@ void MemoryLane::publishEntry() {
   entry.head.signature = packSignature(call_);
   entry.head.count = call_.count;
   entry.head.scalar = call_.scalar;
-  if (eager_) {
-    writeEager(&entry);
-  } else {
-    EntryBuffers& buffers = entry.buffers;
-    buffers.sendAddress = reinterpret_cast<uint64_t>(call_.send);
-    buffers.recvAddress = reinterpret_cast<uint64_t>(call_.recv);
-    RegionRef send, recv;
-    if (tuning_.direct) {
-      bool sendWhole = call_.kind == Collective::kReduceScatter ||
-                       call_.kind == Collective::kAlltoAll || call_.kind == Collective::kScatter;
-      bool recvWhole = call_.kind == Collective::kAllGather ||
-                       call_.kind == Collective::kAlltoAll || call_.kind == Collective::kGather;
-      RegionTable& table = RegionTable::instance();
-      send = table.find(call_.send, sendWhole ? shape_.total : shape_.block);
-      recv = table.find(call_.recv, recvWhole ? shape_.total : shape_.block);
-    }
-    buffers.sendRegion = send.id;
-    buffers.sendOffset = send.offset;
-    buffers.recvRegion = recv.id;
-    buffers.recvOffset = recv.offset;
-    buffers.inPlaceWhole = call_.send == call_.recv;
-  }
+  if (!eager_ || mayBeDirect_) writeBuffers(&entry.buffers);
+  if (eager_ && !leavesOutPayload(rank_)) writeEager(&entry);
   entry.head.stamp.exchange(seq_ + 1, std::memory_order_seq_cst);  // pairs with meet()'s acquire
   ringPeers();
   if (timed()) entered_ = nowNanos();
@@ -249,13 +232,13 @@ Progress MemoryLane::meet() {
 Progress MemoryLane::afterMeeting() {
   if (timed() && !isRooted(call_.kind)) workBegan_ += nowNanos() - entered_;
   takeWay();
-  if (eager_) {
+  usedDirect_ = (!eager_ || mayBeDirect_) && directPossible();
+  if (eager_ && !usedDirect_ && payloadsCame()) {
     consumeEager();
     return finishCollective();
   }
   probe_->phase(ProbePhase::kMoving);
-  usedDirect_ = directPossible();
-  if (usedDirect_) {
+  if (usedDirect_ || eager_) {
     way_ = kWayPlain;
     habit_ = nullptr;
   }
@@ -398,7 +381,11 @@ LaneState MemoryLane::state() const {
 }
 
 Status MemoryLane::rehomeExposed() {
-  if (!usedDirect_ && stage_ != Stage::kResolve) return {};
+  // From the entry on, a peer that has met all may write; what it does elsewhere nobody needs to
+  // know.
+  bool moving = stage_ == Stage::kMeet || stage_ == Stage::kResolve || stage_ == Stage::kDirect ||
+                stage_ == Stage::kLeave;
+  if (!moving || !tuning_.direct || (eager_ && !mayBeDirect_)) return {};
   RegionTable& table = RegionTable::instance();
   FLEXLINK_TRY(table.rehome(call_.send));
   return table.rehome(call_.recv);

@@ -57,6 +57,7 @@ struct MemoryTuning {
   // reads (and folds) n times what it owns, and of the others, where it reads what it needs.
   size_t eagerFoldBytes = 4096;
   size_t eagerBytes = 4096;
+  size_t directBytes = 8192;         // payload from which on the direct way pays where it is open
   size_t chunkBytes = 131072;        // of a staged shard
   size_t rootChunkBytes = 32768;     // where one rank gives and others take: they overlap
   size_t directChunkBytes = 262144;  // work between two looks at the abort flag
@@ -202,6 +203,10 @@ class MemoryLane final : public Lane {
   bool attached() const { return way_ == kWayAttached; }
 
   // direct.cc
+  void writeBuffers(EntryBuffers* out);
+  bool leavesOutPayload(int rank) const;
+  bool payloadsCame() const;
+  bool reachable(int rank) const;
   bool directPossible() const;
   Progress resolve();
   void planDirect();
@@ -211,7 +216,6 @@ class MemoryLane final : public Lane {
   void* translate(int peer, bool recvSide, bool* pending);
 
   // ways.cc
-  bool attachable() const;
   bool attachedPossible() const;
   static void populate(bool* done, uint8_t* memory, size_t bytes);
   void chooseWay();
@@ -244,6 +248,7 @@ class MemoryLane final : public Lane {
   const std::vector<MemoryPeer> peers_;
   const SegmentLayout layout_;
   const MemoryTuning tuning_;
+  bool oneProcess_ = true;  // all ranks are threads of this process
   ProbeComm* const probe_;
   uint64_t probeSeq_ = 0;  // number of the call at hand: calls finished, of both kinds
   bool probedFailure_ = false;
@@ -266,8 +271,9 @@ class MemoryLane final : public Lane {
   Call call_;
   Shape shape_;
   bool eager_ = false;
-  uint64_t seq_ = 0;        // collectives done
-  uint64_t clockBase_ = 0;  // clock when this collective began; the same on all ranks
+  bool mayBeDirect_ = false;  // although the payload could come with the entry
+  uint64_t seq_ = 0;          // collectives done
+  uint64_t clockBase_ = 0;    // clock when this collective began; the same on all ranks
   int meetNext_ = 0;
   ChunkedSchedule schedule_;
   size_t chunkBytes_ = 0;

@@ -32,15 +32,12 @@ void MemoryLane::populate(bool* done, uint8_t* memory, size_t bytes) {
   (void)madvise(memory, bytes, MADV_POPULATE_WRITE);
 }
 
-// As far as this rank alone can say.
-bool MemoryLane::attachable() const {
-  if (!tuning_.cma || shape_.shard < kAttachMinBytes || ranks_ == 1) return false;
-  // The result of a Reduce has no place on ranks that are not the root.
-  return call_.kind != Collective::kReduce;
-}
-
+// All ranks come to the same answer: they read the same entries.
 bool MemoryLane::attachedPossible() const {
-  if (!attachable()) return false;
+  // The result of a Reduce has no place on ranks that are not the root.
+  if (!tuning_.cma || shape_.shard < kAttachMinBytes || call_.kind == Collective::kReduce) {
+    return false;
+  }
   if (call_.kind != Collective::kAlltoAll) return true;
   for (int rank = 0; rank < ranks_; ++rank) {
     if (entryOf(rank).buffers.inPlaceWhole != 0) return false;
@@ -78,8 +75,7 @@ void MemoryLane::takeWay() {
 
 unsigned MemoryLane::possibleWays() const {
   unsigned possible = 1u << kWayPlain | 1u << kWayStreamed;
-  if (eager_ || !attachable()) return possible;
-  return possible | 1u << kWayAttached;
+  return eager_ || !attachedPossible() ? possible : possible | 1u << kWayAttached;
 }
 
 // The time of this rank's own work; of the collectives with a root, where one rank's work is done
