@@ -39,6 +39,7 @@ Result<Engine*> Engine::instance() {
     auto fresh = std::unique_ptr<Engine>(new Engine);
     FLEXLINK_TRY(fresh->start());
     engine = fresh.release();
+    running.store(engine, std::memory_order_release);
   }
   return engine;
 }
@@ -71,7 +72,7 @@ void Engine::adopt(Driven* driven) {
     list_.push_back(driven);
   }
   lastAdopted_.store(nowNanos(), std::memory_order_relaxed);
-  adopted_.notify_one();
+  needed_.notify_one();
 }
 
 // Either we see the work that came meanwhile, or its adopt() sees `listed` cleared.
@@ -86,7 +87,7 @@ void Engine::dropIfIdle(Driven* driven) {
   std::erase(list_, driven);
 }
 
-bool Engine::driveAll(bool look, bool* anyLeft) {
+bool Engine::driveAll(bool look, Left* left) {
   std::vector<Driven*> now;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -94,21 +95,60 @@ bool Engine::driveAll(bool look, bool* anyLeft) {
   }
   bool moved = false;
   for (Driven* driven : now) {
+    if (driven->attended.load(std::memory_order_seq_cst) != 0) continue;
     DriveResult result = driven->drive(driven, look);
     moved = moved || result == DriveResult::kMoved;
     if (result == DriveResult::kIdle) dropIfIdle(driven);
   }
   std::lock_guard<std::mutex> lock(mutex_);
-  *anyLeft = !list_.empty();
+  *left = list_.empty() ? Left::kNothing : unattended() ? Left::kWork : Left::kAttended;
   return moved;
 }
 
+std::atomic<Engine*> Engine::running{nullptr};
+
 // Without work the thread sleeps apart from the doorbell: it must not be what makes peers' rings
 // cost a system call.
-void Engine::sleepUntilAdopted() {
+void Engine::sleepUntilNeeded() {
   std::unique_lock<std::mutex> lock(mutex_);
-  adopted_.wait(lock, [this] { return !list_.empty(); });
+  needed_.wait(lock, [this] { return unattended(); });
 }
+
+// With the mutex: is there something in the list that nobody else drives?
+bool Engine::unattended() const {
+  return std::any_of(list_.begin(), list_.end(), [](const Driven* driven) {
+    return driven->attended.load(std::memory_order_seq_cst) == 0;
+  });
+}
+
+void Engine::wake() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  needed_.notify_one();
+}
+
+// While it stands at something, the engine's thread leaves that to the thread which waits: two that
+// take turns would fight for the lock, and for the core where both are pinned to one.
+class Attendance {
+ public:
+  Attendance() = default;
+  Attendance(const Attendance&) = delete;
+  Attendance& operator=(const Attendance&) = delete;
+  ~Attendance() { standAt(nullptr); }
+
+  void standAt(Driven* driven) {
+    if (driven == at_) return;
+    if (driven != nullptr) driven->attended.fetch_add(1, std::memory_order_seq_cst);
+    if (at_ != nullptr && at_->attended.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
+        at_->work.load(std::memory_order_seq_cst) != 0) {
+      Engine* engine = Engine::running.load(std::memory_order_acquire);
+      if (engine != nullptr) engine->wake();
+    }
+    at_ = driven;
+  }
+
+ private:
+  Driven* at_ = nullptr;
+};
 
 void Engine::loop() {
   Waiter waiter(waitPolicy(false));
@@ -120,28 +160,31 @@ void Engine::loop() {
       timespec rest{0, kGraceNanos - age};
       nanosleep(&rest, nullptr);
     }
-    bool anyLeft = false;
-    if (driveAll(waiter.lookDue(), &anyLeft)) {
+    Left left = Left::kNothing;
+    if (driveAll(waiter.lookDue(), &left)) {
       waiter.moved();
       continue;
     }
-    if (!anyLeft && waiter.sinceNanos() != 0 && nowNanos() - waiter.sinceNanos() > kAwakeNanos) {
-      sleepUntilAdopted();
+    bool longIdle = waiter.sinceNanos() != 0 && nowNanos() - waiter.sinceNanos() > kAwakeNanos;
+    if (left == Left::kAttended || (left == Left::kNothing && longIdle)) {
+      sleepUntilNeeded();
       waiter.moved();
       continue;
     }
     waiter.idle(myDoorbell(), [this] {
-      bool left = false;
-      return !driveAll(false, &left) && left;
+      Left rest = Left::kNothing;
+      return !driveAll(false, &rest) && rest == Left::kWork;
     });
   }
 }
 
 Status Engine::waitStream(HostStream& stream, uint64_t ticket, Deadline deadline) {
   Waiter waiter(waitPolicy(false));
+  Attendance attendance;
   for (;;) {
     if (stream.finished() >= ticket) return {};
     Driven* driven = stream.blocker();
+    attendance.standAt(driven);
     DriveResult result = driven != nullptr
                              ? driven->drive(driven, waiter.lookDue())
                              : (stream.refresh() ? DriveResult::kMoved : DriveResult::kWaiting);
@@ -150,6 +193,7 @@ Status Engine::waitStream(HostStream& stream, uint64_t ticket, Deadline deadline
       continue;
     }
     if (stream.finished() >= ticket || stream.refresh()) continue;
+    if (result == DriveResult::kBusy) sched_yield();  // whoever drives may need this core
     if (deadline.passed()) return Status::inProgress();
     waiter.idle(
         myDoorbell(),

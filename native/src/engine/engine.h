@@ -29,6 +29,7 @@ struct Driven {
   DriveResult (*drive)(Driven* self, bool look) = nullptr;
   std::atomic<uint32_t> work{0};  // pieces enqueued and not finished; seq_cst, pairs with `listed`
   std::atomic<bool> listed{false};  // in the engine's list; changed with its mutex
+  std::atomic<int> attended{0};     // threads that wait and drive; seq_cst, pairs with `work`
 };
 
 class Engine {
@@ -47,14 +48,20 @@ class Engine {
   Engine() = default;
   Status start();
   void loop();
-  bool driveAll(bool look, bool* anyLeft);
+  enum class Left : uint8_t { kNothing, kAttended, kWork };
+  bool driveAll(bool look, Left* left);
+  bool unattended() const;
+  void wake();
   void dropIfIdle(Driven* driven);
-  void sleepUntilAdopted();
+  void sleepUntilNeeded();
+
+  friend class Attendance;
+  static std::atomic<Engine*> running;  // release when its thread runs, acquire in Attendance
 
   static constexpr int64_t kGraceNanos = 50'000;
 
   std::mutex mutex_;  // guards list_
-  std::condition_variable adopted_;
+  std::condition_variable needed_;
   std::vector<Driven*> list_;
   std::atomic<int64_t> lastAdopted_{0};  // relaxed: only delays the engine's thread
 };
