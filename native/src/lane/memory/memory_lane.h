@@ -61,7 +61,7 @@ struct MemoryTuning {
   size_t chunkBytes = 131072;        // of a staged shard
   size_t rootChunkBytes = 32768;     // where one rank gives and others take: they overlap
   size_t directChunkBytes = 262144;  // work between two looks at the abort flag
-  size_t streamBytes = 4 << 20;      // results from this size on are written past the caches
+  size_t streamBytes = 8 << 20;      // results from this size on are written past the caches
   size_t cmaBytes = 65536;  // point-to-point messages from this size on use cross-memory attach
   int depth = 2;            // chunks that fit into the pool at least
   bool direct = true;
@@ -196,7 +196,7 @@ class MemoryLane final : public Lane {
   // A result that replaces what was read a moment ago finds its lines in the cache: it is streamed
   // only where the operation as a whole is too large for that.
   uint32_t resultMask() const {
-    size_t least = tuning_.streamBytes * (call_.send == call_.recv ? 4 : 1);
+    size_t least = tuning_.streamBytes * (call_.send == call_.recv ? 2 : 1);
     return shape_.total >= least ? ~0u : 0u;
   }
   uint32_t sharedMask() const { return way_ == kWayStreamed ? ~0u : 0u; }
