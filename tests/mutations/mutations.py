@@ -15,8 +15,8 @@ class Mutation(NamedTuple):
     file: str
     find: str
     put: str
-    program: str  # test_unit, test_ranks or test_fault
-    tests: str  # a GoogleTest filter
+    program: str  # test_unit, test_conformance, test_ranks, test_fault; or pytest
+    tests: str  # a GoogleTest filter; of pytest a file
 
 
 MUTATIONS = (
@@ -37,11 +37,26 @@ MUTATIONS = (
         "ChunkedSchedule.*",
     ),
     Mutation(
+        "right or an error: a payload is overwritten while peers still read it",
+        "native/src/lane/memory/memory_lane.cc",
+        "eagerAt_ += wholeLines(shape_.payload);",
+        "eagerAt_ += 0;",
+        "test_ranks",
+        "Shapes/Matrix.*",
+    ),
+    Mutation(
+        "right or an error: some leave their payload at home and all take it for sent",
+        "native/src/lane/memory/direct.cc",
+        "if (leavesOutPayload(rank)) return false;",
+        "if (false) return false;",
+        "test_ranks",
+        "Shapes/Matrix.*",
+    ),
+    Mutation(
         "same bits: contributions folded in another order",
         "native/src/lane/memory/eager.cc",
-        "sources_[static_cast<size_t>(rank)] = static_cast<const uint8_t*>(payload) + offset;",
-        "sources_[static_cast<size_t>(ranks_ - 1 - rank)] ="
-        " static_cast<const uint8_t*>(payload) + offset;",
+        "sources_[static_cast<size_t>(rank)] = eagerSource(rank);",
+        "sources_[static_cast<size_t>(ranks_ - 1 - rank)] = eagerSource(rank);",
         "test_ranks",
         "Bits.*:Reference.*:Shapes/Matrix.*/3*",
     ),
@@ -102,20 +117,20 @@ MUTATIONS = (
         "Leaks.*",
     ),
     Mutation(
-        "honest capability: FLEXLINK_DIRECT=0 is not heard",
-        "native/src/comm/creation.cc",
-        'card.onHost = settings().device != "cuda";',
-        "card.onHost = 1;",
-        "test_ranks",
-        "Bootstrap.*:Ranks/Lifecycle.*",
+        "honest capability: memory of a device that this build lacks is handed out",
+        "native/src/api/memory.cc",
+        'if (settings().device == "cuda") {',
+        "if (false) {",
+        "pytest",
+        "tests/abi/test_abi_table.py",
     ),
     Mutation(
         "cheap to watch: an operation is recorded without its end",
         "native/src/lane/memory/memory_lane.cc",
         "probe_->end(probeSeq_++, 0);",
         "",
-        "test_ranks",
-        "Probe.*",
+        "pytest",
+        "tests/python/test_probe_job.py",
     ),
     Mutation(
         "good guest: the engine's thread never sleeps",

@@ -7,6 +7,7 @@ exact in every type and the expectation is computed in int64, without tolerance.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -169,7 +170,9 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4000 if "FLEXLINK_SOAK" in os.environ else 400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(case=cases())
 def test_any_call_gives_the_exact_result_on_every_rank(ranks: Ranks, case: Case) -> None:

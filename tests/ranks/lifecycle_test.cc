@@ -304,6 +304,7 @@ RANK_BODY(SuspendAndResume) {
   RANK_OK(ncclCommMemStats(comm, ncclStatGpuMemTotal, &total));
   RANK_OK(ncclCommMemStats(comm, ncclStatGpuMemSuspend, &suspend));
   RANK_OK(ncclCommMemStats(comm, ncclStatGpuMemPersist, &persist));
+  RANK_TRUE(total <= (8u << 20) + (64u << 10) * static_cast<unsigned>(ctx.size));
   RANK_EQ(total, suspend + persist);
   RANK_TRUE_MSG(total > 0 && total <= (8U << 20) + 65536U * static_cast<unsigned>(ctx.size), total);
   RANK_IS(ncclCommMemStats(comm, static_cast<ncclCommMemStat_t>(17), &value), ncclInvalidArgument);
