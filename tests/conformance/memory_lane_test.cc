@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "conformance/lane_suite.h"
+#include "unit/probe_support.h"
 
 namespace flexlink {
 namespace {
@@ -84,6 +85,37 @@ INSTANTIATE_TEST_SUITE_P(
                     Way{"stagedDeep", tuned(false, 64, 4096, 3), 1 << 20},
                     Way{"stagedTightPool", tuned(false, 64, 1 << 20, 2), 64 << 10}),
     [](const auto& info) { return info.param.name; });
+
+uint64_t finishedOperations(const probetest::Reader& reader) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < reader.header().slotCount; ++i) {
+    sum += probetest::Reader::load(reader.slot(static_cast<int>(i)).comm.operations);
+  }
+  return sum;
+}
+
+TEST(MemoryLaneProbe, EveryCollectiveOfEveryRankIsRecordedWithItsEnd) {
+  LaneSet set = makeMemoryLanes(2, tuned(false, 1024, 65536, 2), 1 << 20);
+  ASSERT_FALSE(ProbeWriter::process()->path().empty());
+  probetest::Reader reader(ProbeWriter::process()->path());
+  const uint64_t before = finishedOperations(reader);
+  std::vector<int32_t> data(2000, 1);
+  std::vector<Batch> batches(2);
+  for (Batch& batch : batches) {
+    for (size_t count : {size_t{0}, size_t{10}, data.size()}) {
+      Call call;
+      call.type = DataType::kInt32;
+      call.send = data.data();
+      call.recv = data.data();
+      call.count = count;
+      batch.collective.push_back(call);
+    }
+  }
+  std::vector<int32_t> other(data);
+  for (Call& call : batches[1].collective) call.send = call.recv = other.data();
+  runBatches(set, batches, 1);
+  EXPECT_EQ(finishedOperations(reader) - before, 6u);
+}
 
 }  // namespace
 }  // namespace flexlink

@@ -15,8 +15,8 @@ class Mutation(NamedTuple):
     file: str
     find: str
     put: str
-    program: str  # test_unit, test_conformance, test_ranks, test_fault; or pytest
-    tests: str  # a GoogleTest filter; of pytest a file
+    program: str  # test_unit, test_conformance, test_ranks, test_fault
+    tests: str  # a GoogleTest filter
 
 
 MUTATIONS = (
@@ -121,24 +121,24 @@ MUTATIONS = (
         "native/src/api/memory.cc",
         'if (settings().device == "cuda") {',
         "if (false) {",
-        "pytest",
-        "tests/abi/test_abi_table.py",
+        "test_unit",
+        "ApiEdge.*",
     ),
     Mutation(
         "cheap to watch: an operation is recorded without its end",
         "native/src/lane/memory/memory_lane.cc",
         "probe_->end(probeSeq_++, 0);",
         "",
-        "pytest",
-        "tests/python/test_probe_job.py",
+        "test_conformance",
+        "MemoryLaneProbe.*",
     ),
     Mutation(
-        "good guest: the engine's thread never sleeps",
+        "good guest: who waits for a late peer never sleeps",
         "native/src/engine/engine.cc",
-        "constexpr int64_t kAwakeNanos = 200'000;",
-        "constexpr int64_t kAwakeNanos = 200'000'000'000;",
+        "WaitPolicy{64, 50'000, 500'000}",
+        "WaitPolicy{64, 50'000, 500'000'000'000}",
         "test_fault",
-        "Wait.IdleCommunicator*",
+        "Wait.LatePeer*",
     ),
     Mutation(
         "good guest: a forked child calls into its parent's communicators",
@@ -153,7 +153,7 @@ MUTATIONS = (
         "native/src/comm/door.cc",
         "return cookies_.count(cookie) != 0;",
         "return cookies_.count(cookie) != 0 || true;",
-        "test_fault",
-        "Door.*",
+        "test_unit",
+        "DoorCookie.*",
     ),
 )

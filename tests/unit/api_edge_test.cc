@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The edge between C++ and C: what becomes of a Status, of an exception, and of a long text.
 #include <gtest/gtest.h>
+#include <string.h>
 
+#include <cstdlib>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -21,6 +23,18 @@ TEST(ApiEdge, SuccessAndInProgressKeepTheTextOfTheLastFailure) {
   EXPECT_EQ(guarded([] { return Status(); }), ncclSuccess);
   EXPECT_EQ(guarded([] { return Status::inProgress(); }), ncclInProgress);
   EXPECT_STREQ(pncclGetLastError(nullptr), "first");
+}
+
+// In a process of its own: settings are read once.
+TEST(ApiEdge, MemoryOfADeviceThatThisBuildLacksIsRefusedWithTheReason) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  auto refused = [] {
+    setenv("FLEXLINK_DEVICE", "cuda", 1);
+    void* memory = nullptr;
+    if (pncclMemAlloc(&memory, 64) != ncclInvalidUsage || memory != nullptr) return 1;
+    return strstr(pncclGetLastError(nullptr), "FLEXLINK_DEVICE=cuda") != nullptr ? 0 : 2;
+  };
+  EXPECT_EXIT(std::_Exit(refused()), testing::ExitedWithCode(0), "");
 }
 
 TEST(ApiEdge, ResultCodePassesUnchanged) {
