@@ -374,9 +374,9 @@ void Creation::end(const Status& status) {
   bool made = status.ok() && (!plan_.split || plan_.color >= 0);
   std::unique_ptr<Communicator> impl;
   if (made) {
-    FLEXLINK_INFO(kInit, "rank %d of %zu: communicator %s ready, lane memory (%s, %s)", parts_.rank,
-                  parts_.cards.size(), parts_.config.name.c_str(),
-                  parts_.tuning.direct ? "direct" : "no direct",
+    FLEXLINK_INFO(kInit, "rank %d of %zu: communicator%s%s ready, lane memory (%s, %s)",
+                  parts_.rank, parts_.cards.size(), parts_.config.name.empty() ? "" : " ",
+                  parts_.config.name.c_str(), parts_.tuning.direct ? "direct" : "no direct",
                   parts_.tuning.cma ? "cross-memory attach" : "segment copies");
     impl = std::make_unique<Communicator>(std::move(parts_), shell_);
   } else {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -27,13 +28,14 @@ class WayChooser {
   int way() const { return current_; }
 
   // An operation has taken `way` for `nanos`. `possible`: bit w set: way w may be taken next; bit 0
-  // is set. Way 0 shows its pace only after `warmUp` operations in a row (caches must be filled).
+  // is set. Way 0 shows its pace only after `warmUp` operations in a row (caches must be filled);
+  // at first, when nothing is known, it is judged at once, and soon again.
   void report(int way, int64_t nanos, unsigned possible, uint32_t warmUp) {
     ++operations_;
     if ((possible >> current_ & 1) == 0) return giveUp(possible);
     if (way != current_) return;  // decided before the last decision
     ++run_;
-    uint32_t ignored = way == 0 ? warmUp : 1;
+    uint32_t ignored = way == 0 && ways_[0].trials != 0 ? warmUp : 1;
     if (trial_ ? run_ <= ignored : run_ <= 1) return;
     Way& one = ways_[static_cast<size_t>(way)];
     auto sample = static_cast<double>(nanos);
@@ -56,6 +58,7 @@ class WayChooser {
  private:
   static constexpr uint32_t kSamples = 3;
   static constexpr double kRetry = 100;
+  static constexpr double kFirstRetry = 6;
   static constexpr double kMostPatience = 16;
   static constexpr double kWeight = 0.1;
   static constexpr double kOutlier = 2;
@@ -65,6 +68,7 @@ class WayChooser {
     double nanos = 0;
     uint32_t samples = 0;  // of the last trial; 0 before the first
     uint64_t due = 0;      // operations_ from which on it is tried again
+    uint32_t trials = 0;
   };
 
   bool known(int way) const { return ways_[static_cast<size_t>(way)].samples == kSamples; }
@@ -79,12 +83,14 @@ class WayChooser {
   void endTrial(unsigned possible, uint32_t ignored) {
     trial_ = false;
     Way& tried = ways_[static_cast<size_t>(current_)];
+    ++tried.trials;
     int other = home_;
     if (!known(home_) || tried.nanos < ways_[static_cast<size_t>(home_)].nanos) home_ = current_;
     if (other == home_) other = current_;
     double ratio = ways_[static_cast<size_t>(other)].nanos /
                    std::max(ways_[static_cast<size_t>(home_)].nanos, 1.0);
-    double pause = kRetry * (ignored + kSamples) * std::clamp(ratio, 1.0, kMostPatience);
+    double patience = std::min(kRetry, kFirstRetry * std::exp2(tried.trials));
+    double pause = patience * (ignored + kSamples) * std::clamp(ratio, 1.0, kMostPatience);
     tried.due = ways_[static_cast<size_t>(other)].due = operations_ + static_cast<uint64_t>(pause);
     goHome(possible);
   }
@@ -93,7 +99,7 @@ class WayChooser {
   void giveUp(unsigned possible) {
     Way& gone = ways_[static_cast<size_t>(current_)];
     gone = {std::numeric_limits<double>::max(), kSamples,
-            operations_ + static_cast<uint64_t>(kRetry * kMostPatience)};
+            operations_ + static_cast<uint64_t>(kRetry * kMostPatience), gone.trials + 1};
     trial_ = false;
     if (home_ == current_) {
       home_ = 0;

@@ -16,7 +16,7 @@ const uint8_t* MemoryLane::eagerPayload(int peer) const {
 // bytes of the ring: it holds more than two payloads.
 void MemoryLane::writeEager(Entry* entry) {
   bool ring = shape_.payload > kEntryPayload;
-  if (ring) populate(&ringReady_, mySegment().eagerRing(), kEagerRingBytes);
+  if (ring) populate(&ringReady_, layout_.eagerRingAt(), kEagerRingBytes);
   if (eagerAt_ + shape_.payload > kEagerRingBytes) eagerAt_ = 0;
   bool rootGives = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter;
   if (shape_.payload == 0 || call_.send == nullptr || (rootGives && !isRoot())) return;

@@ -217,7 +217,7 @@ class MemoryLane final : public Lane {
 
   // ways.cc
   bool attachedPossible() const;
-  static void populate(bool* done, uint8_t* memory, size_t bytes);
+  void populate(bool* done, size_t at, size_t bytes);
   void chooseWay();
   void takeWay();
   unsigned possibleWays() const;

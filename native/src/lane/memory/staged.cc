@@ -21,7 +21,7 @@ void MemoryLane::planStaged() {
   schedule_.stages = threeStages ? 3 : 2;
   schedule_.chunks = (shape_.shard + chunkBytes_ - 1) / chunkBytes_;
   stepIndex_ = 0;
-  populate(&poolReady_, mySegment().pool(), layout_.poolBytes);
+  populate(&poolReady_, layout_.poolAt(), layout_.poolBytes);
   // On from where the last collective ended, round the whole pool (segment.h: kEagerRingBytes).
   size_t chunkRoom = chunkBytes_ * slotsPerChunk();
   schedule_.depth = static_cast<int>(layout_.poolBytes / chunkRoom);

@@ -10,8 +10,11 @@ namespace flexlink {
 namespace {
 
 #ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
+
+constexpr int kPopulateRanks = 16;
 
 // Of one piece: below, system calls cost more than they save.
 constexpr size_t kAttachMinBytes = 32768;
@@ -24,12 +27,19 @@ uint32_t habitKey(Collective kind, bool eager, size_t bytes) {
 
 }  // namespace
 
-// Own pages all at once before their first use: one by one they would fault for a hundred
-// operations. A kernel before 5.14 does not know how and lets them fault.
-void MemoryLane::populate(bool* done, uint8_t* memory, size_t bytes) {
+// All ranks' pages of one part of their segments at once, before their first use: one by one they
+// would fault for the first hundred operations. A kernel before 5.14 does not know how and lets
+// them fault; so does this with very many ranks.
+void MemoryLane::populate(bool* done, size_t at, size_t bytes) {
   if (*done) return;
   *done = true;
-  (void)madvise(memory, bytes, MADV_POPULATE_WRITE);
+  (void)madvise(static_cast<uint8_t*>(mySegment().base()) + at, bytes, MADV_POPULATE_WRITE);
+  if (ranks_ > kPopulateRanks) return;
+  for (int peer = 0; peer < ranks_; ++peer) {
+    if (peer == rank_) continue;
+    void* base = peers_[static_cast<size_t>(peer)].segment.base();
+    (void)madvise(static_cast<uint8_t*>(base) + at, bytes, MADV_POPULATE_READ);
+  }
 }
 
 // All ranks come to the same answer: they read the same entries.
