@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rate and latency of one link from its acknowledgements, and when it would finish a chunk. Pure:
+// it is told times, it takes none. For one thread at a time.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace flexlink {
+
+// The link is seen as a queue with one server: a chunk waits for what was queued before it, takes
+// bytes / rate, and its acknowledgement arrives `latency` after the last byte left. What is queued
+// is what is not acknowledged, so that a busy link is predicted late by up to its latency, never
+// early. Times are nanoseconds of one clock of this rank.
+class LinkModel {
+ public:
+  // What is believed before the first acknowledgement. bytesPerSecond > 0.
+  LinkModel(double bytesPerSecond, int64_t latencyNanos)
+      : rate_(bytesPerSecond / 1e9),
+        moved_(rate_ * kPrior),
+        busy_(kPrior),
+        least_(latencyNanos),
+        leastBefore_(latencyNanos) {}
+
+  // A chunk of `bytes` was handed over at sentAt, behind queuedBefore bytes that were not yet
+  // acknowledged, and was acknowledged at ackedAt. In the order of the acknowledgements; of
+  // several that arrived at once, each is told.
+  //
+  // A chunk that nobody followed shows the latency: it counts when the next one is told. The first
+  // of several shows both, and those behind it the rate: the time since the last acknowledgement.
+  void observe(int64_t sentAt, int64_t ackedAt, uint64_t bytes, uint64_t queuedBefore) {
+    if (queuedBefore == 0) {
+      learnFromLone();
+      first_ = {bytes, ackedAt - sentAt};
+    } else {
+      if (first_.bytes > 0) learnRate(first_.bytes, first_.nanos - latency());
+      first_ = {};
+      learnRate(bytes, ackedAt - std::max(sentAt, lastAck_));
+    }
+    lastAck_ = ackedAt;
+  }
+
+  // Bytes/s, beside whatever else runs at the same time.
+  double bytesPerSecond() const { return rate_ * 1e9; }
+
+  // Nanoseconds from the last byte's leaving to its acknowledgement.
+  int64_t latency() const { return std::min(least_, leastBefore_); }
+
+  // When `bytes` behind queuedBytes would be acknowledged if they were sent now.
+  int64_t predictedFinish(int64_t now, uint64_t queuedBytes, uint64_t bytes) const {
+    return now + latency() + nanosFor(queuedBytes + bytes);
+  }
+
+  // Bytes in flight that keep the link busy: twice what fits between sending and acknowledgement.
+  uint64_t inFlightLimit() const {
+    return static_cast<uint64_t>(2 * rate_ * static_cast<double>(latency()));
+  }
+
+ private:
+  // Of a new sample in the averages: the last twenty or so chunks count.
+  static constexpr double kMemory = 0.1;
+  // Chunks for which a smallest latency is remembered at least; at most twice as many.
+  static constexpr uint32_t kWindow = 64;
+  // Bytes/ns, a bound for acknowledgements that arrive together: 1 TB/s.
+  static constexpr double kFastest = 1e3;
+  // The prior weighs as one chunk that took this long (ns).
+  static constexpr double kPrior = 1e4;
+
+  int64_t nanosFor(uint64_t bytes) const {
+    return static_cast<int64_t>(static_cast<double>(bytes) / rate_);
+  }
+
+  void learnRate(uint64_t bytes, int64_t nanos) {
+    moved_ += kMemory * (static_cast<double>(bytes) - moved_);
+    busy_ += kMemory * (static_cast<double>(std::max(nanos, int64_t{0})) - busy_);
+    rate_ = moved_ / std::max(busy_, moved_ / kFastest);
+  }
+
+  void learnFromLone() {
+    if (first_.bytes == 0) return;
+    int64_t beyondRate = first_.nanos - nanosFor(first_.bytes);
+    learnLatency(std::max(beyondRate, int64_t{0}));
+    if (beyondRate < 0) learnRate(first_.bytes, first_.nanos);  // faster than was believed
+  }
+
+  // Waiting elsewhere only ever adds, so that the smallest counts; it rises again when nothing as
+  // small has been seen for two windows.
+  void learnLatency(int64_t sample) {
+    least_ = std::min(least_, sample);
+    if (++seen_ < kWindow) return;
+    seen_ = 0;
+    leastBefore_ = least_;
+    least_ = INT64_MAX;
+  }
+
+  double rate_;   // bytes/ns, moved_ / busy_
+  double moved_;  // averages for a chunk: bytes, and ns of the server
+  double busy_;
+  int64_t least_;        // latency: smallest of this window
+  int64_t leastBefore_;  // and of the one before
+  uint32_t seen_ = 0;    // latencies of this window
+  int64_t lastAck_ = INT64_MIN;
+  struct {
+    uint64_t bytes;
+    int64_t nanos;  // from sending to acknowledgement
+  } first_{};       // the last chunk, if it was alone when it was sent
+};
+
+}  // namespace flexlink
