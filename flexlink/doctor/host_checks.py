@@ -30,7 +30,9 @@ def check_cpu(facts: CpuFacts) -> list[Finding]:
                 f"the cgroup grants the time of {facts.quota:g} CPUs, and {facts.allowed} are "
                 "visible: ranks that wait for each other are stopped in mid-operation"
             )
-            mend = f"docker run --cpus={facts.allowed}; or at most {max(1, int(facts.quota))} ranks"
+            most = max(1, int(facts.quota))
+            ranks = "1 rank" if most == 1 else f"{most} ranks"
+            mend = f"docker run --cpus={facts.allowed}; or at most {ranks}"
             found.append(Finding("cpu.quota", WARNING, text, facts.quota_file, mend))
         else:
             text = f"the cgroup's quota of {facts.quota:g} CPUs limits nothing"

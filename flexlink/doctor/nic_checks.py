@@ -153,7 +153,8 @@ def _bond_findings(nics: Sequence[Nic]) -> list[Finding]:
         ports = [nic for nic in nics if nic.link.master == bond.link.index]
         for port in ports:
             if not port.up:
-                text = f"{plain(port.name)}, a port of {plain(bond.name)}, is {state_text(port)}"
+                how = "is down" if state_text(port) == "down" else "has no carrier"
+                text = f"{plain(port.name)}, a port of {plain(bond.name)}, {how}"
                 evidence = f"{sum(p.up for p in ports)} of {len(ports)} ports are up"
                 mend = f"sudo ip link set {plain(port.name)} up, and check its cable"
                 found.append(Finding("network.bond", WARNING, text, evidence, mend))

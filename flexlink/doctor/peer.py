@@ -7,6 +7,8 @@ found, so that both print both directions.
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import queue
 import shlex
 import socket
@@ -50,13 +52,14 @@ class Outcome:
 
     def findings(self) -> list[Finding]:
         """All findings, ours first."""
-        own, peer = self.own.host, self.peer.host
-        if own == peer:
-            own, peer = f"{own} (here)", f"{peer} (peer)"
+        own, peer = self.own, self.peer
+        if own.host == peer.host:
+            own = dataclasses.replace(own, host=f"{own.host} (here)")
+            peer = dataclasses.replace(peer, host=f"{peer.host} (peer)")
         return [
-            *check_direction(self.to_peer, own, peer),
-            *check_direction(self.from_peer, peer, own),
-            *check_mtu(self.own, self.peer),
+            *check_direction(self.to_peer, own.host, peer.host),
+            *check_direction(self.from_peer, peer.host, own.host),
+            *check_mtu(own, peer),
         ]
 
 
@@ -143,7 +146,7 @@ def listen(port: int, token: str, seconds: float, env: Mapping[str, str]) -> Out
     try:
         listener = Listener(port, token, session, refuse)
     except OSError as error:
-        text = f"cannot listen on port {port}: {error.strerror or error}"
+        text = f"cannot listen on port {port}: {os.strerror(error.errno or 0)}"
         raise PeerError(f"{text}; 'ss -ltnp sport = :{port}' shows who does") from None
     with listener:
         command = f"flexlink doctor --peer {address}:{listener.port} --token {shlex.quote(token)}"

@@ -145,7 +145,7 @@ def _mend(reach: Reach, source_host: str, target_host: str) -> str:
     if "64 KiB" in reach.problem:
         least = min(source.mtu, target.mtu)
         return f"on {source_host}: ping -M do -s {max(least - 28, 56)} {target.ip}; lower the MTU"
-    if "unreachable" in reach.problem or "assign" in reach.problem:
+    if any(word in reach.problem for word in ("unreachable", "No route", "assign")):
         return f"on {source_host}: ip route get {target.ip} from {source.ip}"
     table = "ip6tables" if ":" in source.ip else "iptables"
     return f"on {target_host}: sudo {table} -I INPUT -s {source.ip} -p tcp -j ACCEPT"
