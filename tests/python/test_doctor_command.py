@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from doctor_support import DOCTOR, namespace
+from support import PROGRAMS
 
 CHECKS = {
     "network.default_set", "process.memlock", "process.open_files", "process.memfd_create",
@@ -108,6 +109,24 @@ def test_a_closed_door_for_netlink_is_a_warning() -> None:
         "  warning  the kernel does not list its NICs [[Errno 1] Operation not permitted]\n"
         "           mend: allow AF_NETLINK sockets: docker run --security-opt seccomp=unconfined\n"
     )
+
+
+def test_calls_that_a_seccomp_filter_kills_or_refuses_are_warnings() -> None:
+    done = run(sys.executable, str(PROGRAMS / "doctor_filtered.py"))
+    assert done.returncode == 0, done.stderr
+    warnings = [f for f in json.loads(done.stdout)["findings"] if f["check"].startswith("process.")]
+    assert [(f["text"], f["evidence"], f["mend"]) for f in warnings if f["level"] == "warning"] == [
+        (
+            "pidfd_open does not work: the death of a rank is found only by its closed socket",
+            "pidfd_open: EPERM; seccomp mode 2",
+            "docker run --security-opt seccomp=unconfined",
+        ),
+        (
+            "process_vm_readv does not work: large messages are copied twice",
+            "process_vm_readv: killed by SIGSYS; seccomp mode 2",
+            "docker run --security-opt seccomp=unconfined",
+        ),
+    ]
 
 
 def test_wrong_usage_is_status_2() -> None:
