@@ -2,6 +2,7 @@
  *
  * What NCCL's API lacks on host memory: streams to enqueue on and to wait for. A host stream is
  * passed wherever NCCL takes a cudaStream_t. With stream NULL a call returns when its work is done.
+ * And a model of how paths share one collective, for machines that need not be there.
  */
 #ifndef FLEXLINK_FLEXLINK_H_
 #define FLEXLINK_FLEXLINK_H_
@@ -45,6 +46,67 @@ ncclResult_t flexlinkStreamWaitStream(cudaStream_t stream, cudaStream_t other, u
 /* Writes the list of all settings with value and origin as text ("name value origin unit prose",
  * tab-separated lines) into buffer (NUL-terminated, cut at capacity). Returns the full length. */
 size_t flexlinkSettingsDump(char* buffer, size_t capacity);
+
+/* Collectives that a plan can be made for. */
+enum {
+  flexlinkPlanAllReduce = 0,
+  flexlinkPlanAllGather = 1,
+  flexlinkPlanReduceScatter = 2,
+  flexlinkPlanAlltoAll = 3
+};
+
+/* How the steps of a path follow each other: to one neighbour at a time, or to all peers at once.
+ */
+enum { flexlinkPlanRing = 0, flexlinkPlanDirect = 1 };
+
+/* One way from every rank to its peers. A message passes `stages` copies, which overlap by chunks
+ * (GPU to host memory to GPU: 2; straight: 1). */
+typedef struct {
+  double rate;      /* bytes/s in one direction for each rank; > 0 */
+  double latency;   /* seconds of each stage of each step */
+  double chunk;     /* bytes of the buffer between two stages; 0: no wait for a chunk */
+  int32_t stages;   /* >= 1 */
+  int32_t schedule; /* flexlinkPlanRing or flexlinkPlanDirect */
+} flexlinkPlanPath;
+
+/* Something that paths share: an uplink, the host's memory. */
+typedef struct {
+  double rate;             /* bytes/s that one rank has of it; > 0 */
+  const double* crossings; /* for each path: how often a byte on it crosses the cap; 0: never */
+} flexlinkPlanCap;
+
+typedef struct {
+  size_t size;        /* sizeof(flexlinkPlanInput) */
+  int32_t collective; /* flexlinkPlanAllReduce ... */
+  int32_t ranks;      /* >= 2 */
+  uint64_t bytes;     /* as in nccl-tests: the buffer of AllReduce, else the larger buffer */
+  const flexlinkPlanPath* paths; /* 1 to 16; the first one is the primary */
+  size_t pathCount;
+  const flexlinkPlanCap* caps; /* at most 16; NULL where capCount is 0 */
+  size_t capCount;
+} flexlinkPlanInput;
+
+typedef struct {
+  double share;    /* of the bytes, 0 to 1: what the model finds best */
+  uint32_t weight; /* the same as the library uses it: parts of 1024 */
+  uint64_t offset; /* the slice that follows from the weights, in bytes of each rank's block */
+  uint64_t length; /* 0: no slice */
+} flexlinkPlanShare;
+
+typedef struct {
+  size_t size;               /* sizeof(flexlinkPlanOutput), set by the caller */
+  flexlinkPlanShare* shares; /* set by the caller: room for pathCount; filled in */
+  double seconds;            /* of the operation, all used paths ending together */
+  double secondsAlone;       /* of the operation on the primary alone */
+  double busbw;              /* bytes/s, as nccl-tests define it */
+  double busbwAlone;
+  double fullBusbw;  /* what busbw nears for ever larger operations */
+  double aloneBelow; /* bytes below which one path alone carries all; infinite with one path */
+} flexlinkPlanOutput;
+
+/* What the library's balancer would do on a machine with these paths, and how long that takes: a
+ * model, nothing is measured or sent. Any thread, at any time, without a communicator. */
+ncclResult_t flexlinkPlan(const flexlinkPlanInput* input, flexlinkPlanOutput* output);
 
 #ifdef __cplusplus
 }
