@@ -17,6 +17,7 @@ COMMANDS = {
     "run": ("flexlink.launch", "start N ranks of a program on this host"),
     "perf": ("flexlink.perf", "measure a collective; nccl-tests' options and output"),
     "links": ("flexlink.links", "show communicators, lanes and bytes of running jobs"),
+    "plan": ("flexlink.plan", "model the split and busbw of a machine, also before it is bought"),
     "doctor": ("flexlink.doctor.command", "say what this machine lacks, and what mends it"),
 }
 
