@@ -25,10 +25,14 @@ def cpu(root: Path, cgroup: str, **files: str) -> CpuFacts:
 
 def test_the_smallest_quota_on_the_way_to_the_root_counts(tmp_path: Path) -> None:
     base = "sys/fs/cgroup/"
-    files = {base + "a/cpu.max": "150000 100000", base + "a/b/cpu.max": "max 100000"}
+    files = {base + "a/cpu.max": "150000 100000", base + "a/b/cpu.max": "250000 100000"}
     assert cpu(tmp_path / "v2", "0::/a/b", **files) == CpuFacts(
         16, 5, 1.5, "/sys/fs/cgroup/a/cpu.max"
     )
+    files = {base + "a/cpu.max": "300000 100000", base + "a/b/cpu.max": "max 100000"}
+    assert cpu(tmp_path / "up", "0::/a/b", **files).quota == 3.0
+    files = {base + "a/cpu.max": "300000 100000", base + "a/b/cpu.max": "200000 100000"}
+    assert cpu(tmp_path / "low", "0::/a/b", **files).quota == 2.0
     base += "cpu,cpuacct/"
     files = {base + "cpu.cfs_quota_us": "400000", base + "cpu.cfs_period_us": "100000"}
     assert cpu(tmp_path / "v1", "4:cpu,cpuacct:/docker/x\n1:name=systemd:/", **files) == CpuFacts(
@@ -95,6 +99,8 @@ AWAY = "export FLEXLINK_RUN_DIR=/dev/shm/flexlink-mine"
          "/r/f belongs to user 1, not to user 7", AWAY),
         (RunFolder("/r/f", "folder", 7, 0o755, 7),
          "/r/f has mode 0755: others may enter", "chmod 700 /r/f"),
+        (RunFolder("/r/f", "folder", 7, 0o750, 7),
+         "/r/f has mode 0750: others may enter", "chmod 700 /r/f"),
         (RunFolder("/r/f", "folder", 7, 0o500, 7),
          "/r/f has mode 0500: its owner may not use it", "chmod 700 /r/f"),
         (RunFolder("/r/f", "folder", 7, 0o700, 7, "", Space(GIB, 64 << 10)),

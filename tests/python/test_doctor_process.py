@@ -139,6 +139,8 @@ def test_the_trials_say_what_this_kernel_does() -> None:
     ]  # fmt: skip
     assert found["memfd_create"] == Trial("memfd_create", True)
     assert found["futex"] == Trial("futex", True)
+    # Yama or a container may deny it; what is read is never of another process.
+    assert found[SIBLINGS].problem in ("", "EPERM", "ENOSYS")
     for trial in found.values():
         assert trial.ok == (trial.problem == "")
 
