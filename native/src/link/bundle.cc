@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "link/bundle.h"
+
+#include <string.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace flexlink {
+namespace {
+
+constexpr size_t kLargestChunk = 256 << 10;
+constexpr size_t kSmallestChunk = 16 << 10;
+constexpr size_t kLeastInFlight = 128 << 10;  // bytes of one link
+constexpr size_t kEarlyLimit = 16 << 20;      // bytes of small messages that nobody has asked for
+constexpr int64_t kDoubtNanos =
+    200'000'000;  // without an answer: its oldest frame goes elsewhere, too
+constexpr int64_t kSilentNanos = 400'000'000;  // and the link is left when that was answered
+
+MessageKey keyOf(const FrameHeader& header) {
+  return {header.comm, header.seq, header.tag, header.from, header.to};
+}
+
+}  // namespace
+
+Bundle::~Bundle() {
+  for (auto& slot : slots_) slot->link->quiesce();
+}
+
+const void* Bundle::Unacked::payload() const {
+  if (large) return large->data + header.offset;
+  return small ? small->data() : nullptr;
+}
+
+void Bundle::add(const std::function<std::unique_ptr<Link>(LinkEvents)>& make,
+                 const LinkModel& model) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  slots_.push_back(
+      std::unique_ptr<Slot>(new Slot{nullptr, model, {}, 0, 0, 0, 0, nowNanos(), false, {}}));
+  Slot* slot = slots_.back().get();
+  slot->link = make({[this](const FrameHeader& header) { return place(header); },
+                     [this, slot](const FrameHeader& header) { arrived(slot, header); }});
+  slot->state.name = slot->link->name();
+}
+
+void Bundle::listen(uint64_t comm, std::function<void(const FrameHeader&)> heard) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (heard) {
+    listeners_[comm] = std::move(heard);
+  } else {
+    listeners_.erase(comm);
+  }
+}
+
+FrameHeader Bundle::headerOf(const Message& message, FrameKind kind, size_t length) {
+  FrameHeader header;
+  header.kind = kind;
+  header.comm = message.key.comm;
+  header.seq = message.key.seq;
+  header.tag = message.key.tag;
+  header.from = message.key.from;
+  header.to = message.key.to;
+  header.signature = message.signature;
+  header.count = message.count;
+  header.length = static_cast<uint32_t>(length);
+  if (kind != FrameKind::kChunk) header.chunk = ++numbers_;
+  return header;
+}
+
+void Bundle::send(const Message& message, const void* data, size_t bytes, Pending* pending) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  pending->fetch_add(1, std::memory_order_relaxed);
+  if (bytes <= kEagerMessageBytes) {
+    Unacked frame;
+    frame.header = headerOf(message, FrameKind::kEager, bytes);
+    const auto* from = static_cast<const uint8_t*>(data);
+    frame.small = std::make_shared<std::vector<uint8_t>>(from, from + bytes);
+    repost(std::move(frame), nullptr);
+    pending->fetch_sub(1, std::memory_order_release);
+    return;
+  }
+  auto out = std::make_shared<Outbound>();
+  out->message = message;
+  out->data = static_cast<const uint8_t*>(data);
+  out->bytes = out->unacked = bytes;
+  out->pending = pending;
+  if (credits_.erase(message.key) != 0) {
+    ready_.push_back(std::move(out));
+    pump();
+  } else {
+    waiting_[message.key] = std::move(out);
+  }
+}
+
+void Bundle::receive(const Message& message, void* data, size_t bytes, Pending* pending) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  pending->fetch_add(1, std::memory_order_relaxed);
+  auto early = early_.find(message.key);
+  if (early != early_.end() && early->second.whole) {
+    size_t part = std::min(bytes, early->second.bytes.size());
+    memcpy(data, early->second.bytes.data(), part);
+    earlyBytes_ -= early->second.bytes.size();
+    early_.erase(early);
+    pending->fetch_sub(1, std::memory_order_release);
+    return;
+  }
+  inbound_[message.key] = {static_cast<uint8_t*>(data), bytes, 0, {}, pending};
+  if (bytes <= kEagerMessageBytes) return;
+  Unacked frame;
+  frame.header = headerOf(message, FrameKind::kCredit, 0);
+  repost(std::move(frame), nullptr);
+}
+
+uint8_t* Bundle::place(const FrameHeader& header) {
+  auto found = inbound_.find(keyOf(header));
+  if (header.kind == FrameKind::kChunk) {
+    if (found == inbound_.end()) return nullptr;
+    Inbound& in = found->second;
+    bool known = header.chunk < in.chunks.size() && in.chunks[header.chunk];
+    bool inside = header.offset <= in.bytes && header.length <= in.bytes - header.offset;
+    return known || !inside ? nullptr : in.data + header.offset;
+  }
+  if (header.kind != FrameKind::kEager || isOld(header.chunk)) return nullptr;
+  if (found != inbound_.end())
+    return header.length <= found->second.bytes ? found->second.data : nullptr;
+  if (earlyBytes_ + header.length > kEarlyLimit) return nullptr;
+  Early& early = early_[keyOf(header)];
+  if (!early.bytes.empty()) return nullptr;  // a replay of what is there
+  early.bytes.resize(header.length);
+  earlyBytes_ += header.length;
+  return early.bytes.data();
+}
+
+void Bundle::arrived(Slot* slot, const FrameHeader& header) {
+  slot->heardAt = nowNanos();
+  slot->state.bytesIn += header.length;
+  if (header.kind == FrameKind::kAck) return acknowledged(slot, header.offset);
+  ++slot->received;
+  auto listener = listeners_.find(header.comm);
+  if (listener != listeners_.end()) listener->second(header);
+  switch (header.kind) {
+    case FrameKind::kChunk:
+      return chunkArrived(header);
+    case FrameKind::kEager:
+      return eagerArrived(header);
+    default:
+      return credited(header);
+  }
+}
+
+bool Bundle::isOld(uint32_t number) const {
+  auto ahead = static_cast<int32_t>(number - highest_);
+  if (ahead > 0) return false;
+  return ahead <= -static_cast<int32_t>(seen_.size()) || seen_.test(number % seen_.size());
+}
+
+// Frames may come twice, where the acknowledgement was lost with a link.
+bool Bundle::firstTime(uint32_t number) {
+  if (isOld(number)) return false;
+  auto ahead = static_cast<int32_t>(number - highest_);
+  for (int32_t i = 1; i <= ahead; ++i)
+    seen_.reset((highest_ + static_cast<uint32_t>(i)) % seen_.size());
+  if (ahead > 0) highest_ = number;
+  seen_.set(number % seen_.size());
+  return true;
+}
+
+void Bundle::chunkArrived(const FrameHeader& header) {
+  auto found = inbound_.find(keyOf(header));
+  if (found == inbound_.end()) return;
+  Inbound& in = found->second;
+  bool inside = header.offset <= in.bytes && header.length <= in.bytes - header.offset;
+  if (!inside || header.chunk > in.bytes) return;
+  if (header.chunk >= in.chunks.size()) in.chunks.resize(header.chunk + 1);
+  if (in.chunks[header.chunk]) return;
+  in.chunks[header.chunk] = true;
+  in.got += header.length;
+  if (in.got < in.bytes) return;
+  Inbound done = std::move(in);
+  inbound_.erase(found);
+  // The same chunk may be on its way over two links.
+  keepOff(done.data, done.bytes);
+  done.pending->fetch_sub(1, std::memory_order_release);
+}
+
+void Bundle::eagerArrived(const FrameHeader& header) {
+  if (!firstTime(header.chunk)) return;
+  auto found = inbound_.find(keyOf(header));
+  if (found == inbound_.end()) {
+    Early& early = early_[keyOf(header)];
+    early.whole = true;
+    if (early.bytes.size() == header.length) return;
+    failure_ =
+        makeStatus(Code::kRemote,
+                   "%s has sent more than %zu MiB of small messages that nobody here has asked "
+                   "for",
+                   peer_.c_str(), kEarlyLimit >> 20);
+    return;
+  }
+  if (found->second.bytes != header.length) return;  // unlike calls: the listener knows
+  Inbound done = std::move(found->second);
+  inbound_.erase(found);
+  // It may have been on its way into the early memory when the receive was posted.
+  auto early = early_.find(keyOf(header));
+  if (early != early_.end()) {
+    memcpy(done.data, early->second.bytes.data(), std::min(done.bytes, early->second.bytes.size()));
+    earlyBytes_ -= early->second.bytes.size();
+    early_.erase(early);
+  }
+  done.pending->fetch_sub(1, std::memory_order_release);
+}
+
+void Bundle::credited(const FrameHeader& header) {
+  if (!firstTime(header.chunk)) return;
+  auto found = waiting_.find(keyOf(header));
+  if (found == waiting_.end()) {
+    credits_[keyOf(header)] = header;
+    return;
+  }
+  ready_.push_back(std::move(found->second));
+  waiting_.erase(found);
+}
+
+void Bundle::acknowledged(Slot* slot, uint64_t frames) {
+  int64_t now = nowNanos();
+  slot->probed = false;
+  for (; slot->acked < frames && !slot->unacked.empty(); ++slot->acked) {
+    Unacked frame = std::move(slot->unacked.front());
+    slot->unacked.pop_front();
+    uint64_t bytes = sizeof(FrameHeader) + frame.header.length;
+    slot->queued -= bytes;
+    slot->model.observe(frame.sentAt, now, bytes, frame.queuedBefore);
+    if (!frame.large) continue;
+    frame.large->unacked -= frame.header.length;
+    if (frame.large->unacked == 0 && frame.large->pending != nullptr) {
+      frame.large->pending->fetch_sub(1, std::memory_order_release);
+      frame.large->pending = nullptr;
+    }
+  }
+}
+
+Bundle::Slot* Bundle::fastest(size_t bytes, int64_t now, const Slot* except) {
+  Slot* best = nullptr;
+  int64_t finish = 0;
+  for (auto& slot : slots_) {
+    if (!slot->state.alive || slot.get() == except) continue;
+    int64_t at = slot->model.predictedFinish(now, slot->queued, bytes + sizeof(FrameHeader));
+    if (best != nullptr && at >= finish) continue;
+    best = slot.get();
+    finish = at;
+  }
+  return best;
+}
+
+// When all that is ready would be through over all links together.
+int64_t Bundle::horizon(int64_t now) const {
+  double bytes = 0, rate = 0;
+  for (const auto& out : ready_) bytes += static_cast<double>(out->bytes - out->next);
+  int64_t latency = INT64_MAX;
+  for (const auto& slot : slots_) {
+    if (!slot->state.alive) continue;
+    bytes += static_cast<double>(slot->queued);
+    rate += slot->model.bytesPerSecond();
+    latency = std::min(latency, slot->model.latency());
+  }
+  return rate == 0 ? now : now + latency + static_cast<int64_t>(bytes / rate * 1e9);
+}
+
+// The link for a chunk: of those with room the one that finishes it first, if that is before
+// everything could be through anyway; a slower one would hold up the end. Null: wait for room.
+Bundle::Slot* Bundle::linkFor(size_t bytes, int64_t now) {
+  Slot* best = nullptr;
+  int64_t finish = 0;
+  const Slot* first = fastest(bytes, now, nullptr);
+  int64_t latest = horizon(now);
+  for (auto& slot : slots_) {
+    if (!slot->state.alive) continue;
+    if (slot->queued >= std::max<uint64_t>(kLeastInFlight, slot->model.inFlightLimit())) continue;
+    int64_t at = slot->model.predictedFinish(now, slot->queued, bytes + sizeof(FrameHeader));
+    if (slot.get() != first && at > latest) continue;
+    if (best != nullptr && at >= finish) continue;
+    best = slot.get();
+    finish = at;
+  }
+  return best;
+}
+
+// Large chunks cost less; near the end of a message small ones let all links finish together.
+size_t Bundle::chunkBytesFor(const Outbound& out) const {
+  size_t rest = out.bytes - out.next;
+  size_t links = std::max<size_t>(1, slots_.size());
+  size_t chunk = std::clamp(rest / (4 * links), kSmallestChunk, kLargestChunk);
+  return std::min(rest, links == 1 ? kLargestChunk : chunk / 4096 * 4096);
+}
+
+void Bundle::pump() {
+  int64_t now = nowNanos();
+  while (!ready_.empty()) {
+    std::shared_ptr<Outbound> out = ready_.front();
+    size_t bytes = chunkBytesFor(*out);
+    Slot* slot = linkFor(bytes, now);
+    if (slot == nullptr) return;
+    Unacked frame;
+    frame.header = headerOf(out->message, FrameKind::kChunk, bytes);
+    frame.header.offset = out->next;
+    frame.header.chunk = out->chunks++;
+    frame.large = out;
+    out->next += bytes;
+    if (out->next == out->bytes) ready_.pop_front();
+    post(slot, std::move(frame), now);
+  }
+}
+
+void Bundle::post(Slot* slot, Unacked frame, int64_t now) {
+  frame.sentAt = now;
+  frame.queuedBefore = slot->queued;
+  slot->queued += sizeof(FrameHeader) + frame.header.length;
+  slot->state.bytesOut += frame.header.length;
+  slot->unacked.push_back(std::move(frame));
+  const Unacked& kept = slot->unacked.back();
+  slot->link->post(kept.header, kept.payload());
+}
+
+void Bundle::repost(Unacked frame, const Slot* except) {
+  int64_t now = nowNanos();
+  Slot* slot = fastest(frame.header.length, now, except);
+  if (slot != nullptr) post(slot, std::move(frame), now);
+}
+
+bool Bundle::anyAlive() const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [](const auto& slot) { return slot->state.alive; });
+}
+
+// What it has not brought home goes over the others.
+void Bundle::leave(Slot* slot, const Status& why) {
+  slot->state.alive = false;
+  slot->state.whyNot = why.text();
+  slot->link->quiesce();
+  std::deque<Unacked> left = std::move(slot->unacked);
+  slot->unacked.clear();
+  slot->queued = 0;
+  if (!anyAlive()) {
+    failure_ = makeStatus(Code::kRemote, "no link to %s is left: %s", peer_.c_str(), why.text());
+    return;
+  }
+  FLEXLINK_WARN("%s is left: %s; %zu frames go over other links", slot->state.name.c_str(),
+                why.text(), left.size());
+  for (Unacked& frame : left) {
+    frame.header.replay = 1;
+    ++slot->state.replays;
+    repost(std::move(frame), slot);
+  }
+}
+
+void Bundle::keepOff(const void* begin, size_t bytes) {
+  for (auto& slot : slots_) slot->link->keepOff(begin, bytes);
+}
+
+void Bundle::forget(uint64_t comm) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::erase_if(waiting_, [&](const auto& one) { return one.first.comm == comm; });
+  std::erase_if(credits_, [&](const auto& one) { return one.first.comm == comm; });
+  std::erase_if(ready_, [&](const auto& one) { return one->message.key.comm == comm; });
+  std::erase_if(early_, [&](const auto& one) {
+    if (one.first.comm != comm) return false;
+    keepOff(one.second.bytes.data(), one.second.bytes.size());
+    earlyBytes_ -= one.second.bytes.size();
+    return true;
+  });
+  std::erase_if(inbound_, [&](const auto& one) {
+    if (one.first.comm != comm) return false;
+    keepOff(one.second.data, one.second.bytes);
+    return true;
+  });
+  // What is on its way out must go on, so that the frames behind it stay readable: from a copy.
+  for (auto& slot : slots_) {
+    for (Unacked& frame : slot->unacked) {
+      if (frame.header.comm != comm || !frame.large) continue;
+      keepOff(frame.payload(), frame.header.length);
+      const auto* from = static_cast<const uint8_t*>(frame.payload());
+      frame.small = std::make_shared<std::vector<uint8_t>>(from, from + frame.header.length);
+      frame.large.reset();
+    }
+  }
+}
+
+Status Bundle::poll() {
+  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) return Status::inProgress();
+  if (!failure_.ok()) return failure_;
+  bool moved = false;
+  for (auto& slot : slots_) {
+    if (!slot->state.alive) continue;
+    Status status = slot->link->poll();
+    moved = moved || status.ok();
+    if (!status.ok() && status.code() != Code::kInProgress) leave(slot.get(), status);
+    if (!slot->state.alive || slot->received == slot->told) continue;
+    FrameHeader ack;
+    ack.kind = FrameKind::kAck;
+    ack.offset = slot->told = slot->received;
+    slot->link->post(ack, nullptr);
+  }
+  pump();
+  if (!failure_.ok()) return failure_;
+  return moved ? Status() : Status::inProgress();
+}
+
+// A link that does not answer is doubted: its oldest frame goes over another one as well. When that
+// one has answered and this one still has not, it is left.
+Status Bundle::check(int64_t now) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (auto& slot : slots_) {
+    if (!slot->state.alive || slot->unacked.empty()) continue;
+    const Unacked& oldest = slot->unacked.front();
+    int64_t silent = now - std::max(oldest.sentAt, slot->heardAt);
+    if (silent > kDoubtNanos && !slot->probed) {
+      slot->probed = true;
+      Unacked again = oldest;
+      again.header.replay = 1;
+      // Whoever acknowledges first must not finish the message for both.
+      if (again.large) {
+        const auto* from = static_cast<const uint8_t*>(again.payload());
+        again.small = std::make_shared<std::vector<uint8_t>>(from, from + again.header.length);
+        again.large.reset();
+      }
+      repost(std::move(again), slot.get());
+    }
+    bool answeredElsewhere = std::any_of(slots_.begin(), slots_.end(), [&](const auto& other) {
+      return other != slot && other->state.alive && now - other->heardAt < silent - kDoubtNanos / 2;
+    });
+    if (silent > kSilentNanos && answeredElsewhere) {
+      leave(slot.get(),
+            makeStatus(Code::kRemote, "silent for %lld ms while the peer answers elsewhere",
+                       static_cast<long long>(silent / 1'000'000)));
+    }
+  }
+  return failure_;
+}
+
+std::vector<LinkState> Bundle::state() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<LinkState> all;
+  for (const auto& slot : slots_) {
+    all.push_back(slot->state);
+    all.back().bytesPerSecond = slot->model.bytesPerSecond();
+    all.back().latencyNanos = slot->model.latency();
+  }
+  return all;
+}
+
+}  // namespace flexlink

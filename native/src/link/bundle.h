@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// All links to one peer rank context, used as one by all communicators: messages go out in chunks,
+// each chunk over the link that is predicted to finish it first; what a link has left undone goes
+// over another. Messages are matched by key, whatever the order in which they come.
+#pragma once
+
+#include <atomic>
+#include <bitset>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "balance/link_model.h"
+#include "link/link.h"
+
+namespace flexlink {
+
+// Which message: of which call of which communicator, as this rank context makes it.
+struct MessageKey {
+  uint64_t comm = 0;
+  uint64_t seq = 0;
+  uint32_t tag = 0;
+  uint16_t from = 0;  // ranks in the communicator
+  uint16_t to = 0;
+  auto operator<=>(const MessageKey&) const = default;
+};
+
+struct Message {
+  MessageKey key;
+  uint64_t signature = 0;  // travels with every frame, for the peer to compare
+  uint64_t count = 0;
+};
+
+// Transfers under way; whoever posts adds 1, the bundle takes 1 away (release) when it is finished.
+using Pending = std::atomic<uint32_t>;
+
+// What people see of one link.
+struct LinkState {
+  std::string name;
+  bool alive = true;
+  std::string whyNot;
+  uint64_t bytesOut = 0;  // payload, replays included
+  uint64_t bytesIn = 0;
+  uint64_t replays = 0;  // frames that others had to send again
+  double bytesPerSecond = 0;
+  int64_t latencyNanos = 0;
+};
+
+class Bundle {
+ public:
+  explicit Bundle(std::string peer) : peer_(std::move(peer)) {}
+  Bundle(const Bundle&) = delete;
+  Bundle& operator=(const Bundle&) = delete;
+  ~Bundle();
+
+  // Any thread, each of the following.
+
+  // A connected link; `model` is what is believed of it at first.
+  void add(const std::function<std::unique_ptr<Link>(LinkEvents)>& make, const LinkModel& model);
+
+  // Is told of the head of every message that comes for `comm`, under the bundle's lock: a place to
+  // compare signatures. An empty function ends it.
+  void listen(uint64_t comm, std::function<void(const FrameHeader&)> heard);
+
+  // `data` stays untouched until *pending was taken down. Up to kEagerMessageBytes it is copied and
+  // finished at once; larger ones wait until the peer has posted the receive.
+  void send(const Message& message, const void* data, size_t bytes, Pending* pending);
+  void receive(const Message& message, void* data, size_t bytes, Pending* pending);
+
+  // Forgets what is under way for `comm`: no byte lands in or is read from its memory any more.
+  void forget(uint64_t comm);
+
+  // Moves what can be moved. ok: something moved; kInProgress: nothing, or another thread is at it;
+  // else no link is left, and why.
+  Status poll();
+
+  // The slow look: links that are silent while the peer answers elsewhere.
+  Status check(int64_t now);
+
+  std::vector<LinkState> state() const;
+  const std::string& peer() const { return peer_; }
+
+ private:
+  struct Outbound {  // a large message
+    Message message;
+    const uint8_t* data = nullptr;
+    size_t bytes = 0;
+    size_t next = 0;  // first byte that no chunk holds yet
+    uint32_t chunks = 0;
+    size_t unacked = 0;  // bytes
+    Pending* pending = nullptr;
+  };
+  struct Inbound {
+    uint8_t* data = nullptr;
+    size_t bytes = 0;
+    size_t got = 0;
+    std::vector<bool> chunks;  // by number: is there
+    Pending* pending = nullptr;
+  };
+  struct Early {  // a small message that nobody has asked for yet
+    std::vector<uint8_t> bytes;
+    bool whole = false;
+  };
+  struct Unacked {
+    FrameHeader header;
+    std::shared_ptr<Outbound> large;              // kChunk
+    std::shared_ptr<std::vector<uint8_t>> small;  // kEager
+    int64_t sentAt = 0;
+    uint64_t queuedBefore = 0;
+    const void* payload() const;
+  };
+  struct Slot {
+    std::unique_ptr<Link> link;
+    LinkModel model;
+    std::deque<Unacked> unacked;
+    uint64_t queued = 0;    // bytes of unacked
+    uint64_t acked = 0;     // frames, as the peer counts them
+    uint64_t received = 0;  // frames that are acknowledged to the peer
+    uint64_t told = 0;
+    int64_t heardAt = 0;
+    bool probed = false;  // its oldest frame was sent again elsewhere
+    LinkState state;
+  };
+
+  uint8_t* place(const FrameHeader& header);
+  void arrived(Slot* slot, const FrameHeader& header);
+  void chunkArrived(const FrameHeader& header);
+  void eagerArrived(const FrameHeader& header);
+  void credited(const FrameHeader& header);
+  void acknowledged(Slot* slot, uint64_t frames);
+  bool isOld(uint32_t number) const;
+  bool firstTime(uint32_t number);
+  FrameHeader headerOf(const Message& message, FrameKind kind, size_t length);
+  void pump();
+  size_t chunkBytesFor(const Outbound& out) const;
+  Slot* fastest(size_t bytes, int64_t now, const Slot* except);
+  Slot* linkFor(size_t bytes, int64_t now);
+  int64_t horizon(int64_t now) const;
+  void post(Slot* slot, Unacked frame, int64_t now);
+  void repost(Unacked frame, const Slot* except);
+  void leave(Slot* slot, const Status& why);
+  void keepOff(const void* begin, size_t bytes);
+  bool anyAlive() const;
+
+  const std::string peer_;
+  mutable std::mutex mutex_;  // guards all below
+  std::vector<std::unique_ptr<Slot>> slots_;
+  std::map<uint64_t, std::function<void(const FrameHeader&)>> listeners_;
+  std::map<MessageKey, std::shared_ptr<Outbound>> waiting_;  // for their credit
+  std::deque<std::shared_ptr<Outbound>> ready_;
+  std::map<MessageKey, FrameHeader> credits_;  // came before the send
+  std::map<MessageKey, Inbound> inbound_;
+  std::map<MessageKey, Early> early_;
+  size_t earlyBytes_ = 0;
+  uint32_t numbers_ = 0;    // of eager and credit frames sent
+  uint32_t highest_ = 0;    // of those received
+  std::bitset<4096> seen_;  // the last of those received, by number
+  Status failure_;
+};
+
+}  // namespace flexlink

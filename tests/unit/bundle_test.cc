@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two bundles whose links run through relays that the test can slow down, stop, let go on, or cut.
+#include "link/bundle.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include "base/clock.h"
+#include "link/tcp/tcp_link.h"
+
+namespace flexlink {
+namespace {
+
+// One direction of a connection: what has been read and not yet been written on.
+struct Flow {
+  int from;
+  int to;
+  std::vector<uint8_t> held;
+  size_t passed = 0;
+
+  void pump(size_t most) {
+    uint8_t part[65536];
+    if (held.size() < sizeof part) {
+      ssize_t got = read(from, part, std::min(most, sizeof part));
+      if (got > 0) held.insert(held.end(), part, part + got);
+    }
+    ssize_t sent = write(to, held.data(), std::min(most, held.size()));
+    if (sent <= 0) return;
+    held.erase(held.begin(), held.begin() + sent);
+    passed += static_cast<size_t>(sent);
+  }
+};
+
+class Relay {
+ public:
+  Relay() {
+    for (int side = 0; side < 2; ++side) {
+      EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends_[side]), 0);
+    }
+    flows_[0] = {ends_[0][1], ends_[1][1], {}, 0};
+    flows_[1] = {ends_[1][1], ends_[0][1], {}, 0};
+  }
+  ~Relay() { cut(); }
+  Fd end(int side) { return Fd(ends_[side][0]); }
+  void pump() {
+    if (stopped || ends_[0][1] < 0) return;
+    for (Flow& flow : flows_) flow.pump(bytesPerPump);
+  }
+  void cut() {
+    for (auto& end : ends_) {
+      if (end[1] >= 0) close(end[1]);
+      end[1] = -1;
+    }
+  }
+  size_t passed() const { return flows_[0].passed + flows_[1].passed; }
+
+  bool stopped = false;
+  size_t bytesPerPump = 65536;
+
+ private:
+  int ends_[2][2] = {{-1, -1}, {-1, -1}};
+  Flow flows_[2];
+};
+
+class Pair {
+ public:
+  explicit Pair(int links) : relays(static_cast<size_t>(links)), sides{Bundle("b"), Bundle("a")} {
+    for (int i = 0; i < links; ++i) {
+      for (int side = 0; side < 2; ++side) {
+        sides[side].add(
+            [&](LinkEvents events) {
+              return std::make_unique<TcpLink>("relay" + std::to_string(i),
+                                               relays[static_cast<size_t>(i)].end(side),
+                                               std::move(events));
+            },
+            LinkModel(1e9, 50'000));
+      }
+    }
+  }
+
+  // False: the time was over.
+  bool drive(const std::function<bool()>& done, int64_t nanos = 10'000'000'000) {
+    for (int64_t end = nowNanos() + nanos; nowNanos() < end;) {
+      for (Bundle& side : sides) {
+        Status status = side.poll();
+        if (status.ok() || status.code() == Code::kInProgress) continue;
+        failure = status;
+        return false;
+      }
+      for (Relay& relay : relays) relay.pump();
+      for (Bundle& side : sides) (void)side.check(nowNanos());
+      if (done()) return true;
+    }
+    return false;
+  }
+
+  std::vector<Relay> relays;
+  Bundle sides[2];
+  Status failure;
+};
+
+Message message(uint64_t seq, uint32_t tag = 0) { return {{7, seq, tag, 0, 1}, 0, 0}; }
+
+std::vector<uint8_t> noise(size_t bytes, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<uint8_t> data(bytes);
+  for (uint8_t& x : data) x = static_cast<uint8_t>(random());
+  return data;
+}
+
+struct Transfer {
+  std::vector<uint8_t> from;
+  std::vector<uint8_t> to;
+};
+
+// Sends and receives are posted in orders of their own; every byte must arrive.
+void exchange(
+    Pair* pair, const std::vector<size_t>& sizes, uint32_t seed,
+    const std::function<void()>& between = [] {}) {
+  std::vector<Transfer> all(sizes.size());
+  Pending pending{0};
+  std::vector<size_t> sends(sizes.size()), receives(sizes.size());
+  std::iota(sends.begin(), sends.end(), 0u);
+  std::iota(receives.begin(), receives.end(), 0u);
+  std::mt19937 random(seed);
+  std::shuffle(sends.begin(), sends.end(), random);
+  std::shuffle(receives.begin(), receives.end(), random);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    all[i] = {noise(sizes[i], seed + static_cast<uint32_t>(i)), std::vector<uint8_t>(sizes[i])};
+  }
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    Transfer& out = all[sends[i]];
+    pair->sides[0].send(message(seed, static_cast<uint32_t>(sends[i])), out.from.data(),
+                        out.from.size(), &pending);
+    if (i % 3 == 0) (void)pair->drive([] { return true; });
+    Transfer& in = all[receives[i]];
+    pair->sides[1].receive(message(seed, static_cast<uint32_t>(receives[i])), in.to.data(),
+                           in.to.size(), &pending);
+  }
+  between();
+  ASSERT_TRUE(pair->drive([&] { return pending.load(std::memory_order_acquire) == 0; }))
+      << pair->failure.text();
+  for (size_t i = 0; i < sizes.size(); ++i) EXPECT_EQ(all[i].from, all[i].to) << "message " << i;
+}
+
+TEST(Bundle, MessagesOfAllSizesArriveInAnyOrder) {
+  for (int links : {1, 2, 4}) {
+    Pair pair(links);
+    exchange(&pair, {0, 1, 64, 8192, 8193, 100'000, 1 << 20, 3'000'001, 5, 0, 70'000}, 1);
+    exchange(&pair, {8192, 1 << 22, 8193}, 2);
+  }
+}
+
+TEST(Bundle, EveryLinkCarriesWhatItCan) {
+  Pair pair(2);
+  pair.relays[0].bytesPerPump = 32768;
+  pair.relays[1].bytesPerPump = 8192;
+  exchange(&pair, {1 << 20}, 1);  // they get to know each other
+  size_t before[2] = {pair.relays[0].passed(), pair.relays[1].passed()};
+  exchange(&pair, {8 << 20}, 2);
+  double fast = static_cast<double>(pair.relays[0].passed() - before[0]);
+  double slow = static_cast<double>(pair.relays[1].passed() - before[1]);
+  EXPECT_GT(fast / slow, 2.5);
+  EXPECT_LT(fast / slow, 6.0);
+}
+
+TEST(Bundle, ACutLinkLosesNothing) {
+  for (uint32_t seed = 0; seed < 20; ++seed) {
+    Pair pair(3);
+    size_t cutAfter = (seed * 397) << 9;
+    exchange(&pair, {100, 2 << 20, 8000, 900'000}, seed, [&] {
+      (void)pair.drive([&] { return pair.relays[1].passed() >= cutAfter; }, 100'000'000);
+      pair.relays[1].cut();
+    });
+    EXPECT_TRUE(pair.failure.ok());
+  }
+}
+
+TEST(Bundle, ASilentLinkIsLeftWhileThePeerAnswersElsewhere) {
+  Pair pair(2);
+  exchange(&pair, {1 << 20}, 1);
+  pair.relays[0].stopped = true;
+  int64_t began = nowNanos();
+  exchange(&pair, {4 << 20, 100, 200'000}, 2);
+  EXPECT_LT(nowNanos() - began, 1'000'000'000);
+  EXPECT_FALSE(pair.sides[0].state()[0].alive);
+  EXPECT_NE(pair.sides[0].state()[0].whyNot.find("silent"), std::string::npos);
+  EXPECT_TRUE(pair.sides[0].state()[1].alive);
+}
+
+// What a stopped link still holds must not land in memory that belongs to the user again.
+TEST(Bundle, LateBytesLandNowhere) {
+  Pair pair(2);
+  exchange(&pair, {1 << 20}, 1);
+  std::vector<uint8_t> from = noise(2 << 20, 5), to(from.size());
+  Pending pending{0};
+  pair.sides[0].send(message(9), from.data(), from.size(), &pending);
+  pair.sides[1].receive(message(9), to.data(), to.size(), &pending);
+  (void)pair.drive([&] { return pair.relays[0].passed() > (3 << 19); }, 100'000'000);
+  pair.relays[0].stopped = true;
+  ASSERT_TRUE(pair.drive([&] { return pending.load(std::memory_order_acquire) == 0; }));
+  EXPECT_EQ(from, to);
+  std::memset(to.data(), 0xee, to.size());
+  pair.relays[0].stopped = false;
+  (void)pair.drive([] { return false; }, 100'000'000);
+  EXPECT_EQ(to, std::vector<uint8_t>(to.size(), 0xee));
+}
+
+TEST(Bundle, WithoutALinkItSaysWhoIsLost) {
+  Pair pair(2);
+  pair.relays[0].cut();
+  pair.relays[1].cut();
+  EXPECT_FALSE(pair.drive([] { return false; }, 1'000'000'000));
+  EXPECT_EQ(pair.failure.code(), Code::kRemote);
+  EXPECT_NE(std::string(pair.failure.text()).find("no link to b is left"), std::string::npos);
+}
+
+TEST(Bundle, ForgottenMemoryIsLeftAlone) {
+  Pair pair(1);
+  std::vector<uint8_t> from = noise(1 << 20, 3), to(from.size());
+  Pending pending{0};
+  pair.sides[0].send(message(1), from.data(), from.size(), &pending);
+  pair.sides[1].receive(message(1), to.data(), to.size(), &pending);
+  (void)pair.drive([&] { return pair.relays[0].passed() > 300'000; });
+  for (Bundle& side : pair.sides) side.forget(7);
+  std::vector<uint8_t> now = to;
+  from.assign(from.size(), 0);
+  from.shrink_to_fit();
+  (void)pair.drive([] { return false; }, 50'000'000);
+  EXPECT_EQ(to, now);
+  // The link goes on.
+  exchange(&pair, {100, 500'000}, 2);
+}
+
+TEST(Bundle, GarbageEndsTheLink) {
+  Relay relay;
+  Bundle bundle("b");
+  Fd mine = relay.end(0);
+  bundle.add(
+      [&](LinkEvents events) {
+        return std::make_unique<TcpLink>("garbage", relay.end(1), std::move(events));
+      },
+      LinkModel(1e9, 50'000));
+  std::string text(200, 'x');
+  ASSERT_EQ(write(mine.get(), text.data(), text.size()), 200);
+  Status status = Status::inProgress();
+  for (int i = 0; i < 100 && status.code() == Code::kInProgress; ++i) {
+    relay.pump();
+    status = bundle.poll();
+  }
+  EXPECT_EQ(status.code(), Code::kRemote);
+  EXPECT_NE(std::string(status.text()).find("not FlexLink's wire"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace flexlink
