@@ -52,21 +52,19 @@ ROWS = (
     Row("all_gather", 8, 21, 26, 12, 7),
 )
 
-RATES = "a: the model takes the links' full rates"
-STEPS = "b: 14 steps, each waiting for a buffer"
-BASELINE = "c: the baseline beats a ring"
-TEXT = f"""\
-{RATES}. The paper's NVLink reaches 132 to 152 of 200 GB/s (busbw of NCCL),
-   its staged PCIe path 21 to 23 of 64, its NIC 2 to 19 of 50. Both sides fall short, the side
-   paths by more, so that its gains stay below the model's.
-{STEPS} of 4 MB. Here the model sees what the paper says: the
-   side paths' messages are about as short as the buffer, the two copies no longer overlap, and
-   half of the PCIe path's rate is gone. The paper's path lost more: each step also waits for
-   another process, of which no cited figure is known.
-{BASELINE}. Its busbw of 187 GB/s is above the 132 to 152 of all other rows:
-   probably NVLink SHARP, which sends less than a ring; a gain over it is harder.
-Gain of the shares is 1/(1 - share): that the paper's gains equal it, but for rounding and
-all_reduce on 4, says that its paths finish together. What is left to win is in faster side paths.
+TEXT = """\
+a: The model takes the links' full rates. The paper's NVLink reaches 132 to 152 of 200 GB/s (NCCL's
+   busbw), its staged PCIe path 21 to 23 of 64, its NIC 2 to 19 of 50. The side paths fall short by
+   more, so that its gains stay below the model's.
+b: 14 steps, each of which waits for a buffer of 4 MB. The side paths' messages are about as short
+   as the buffer, so that the two copies of a step do not overlap and half of the PCIe path's rate
+   is gone. The model sees that and gives the difference to the NIC; the paper's NIC could not take
+   it. Each step also waits for another process, of which no cited figure is known.
+c: The baseline of 187 GB/s is above the 132 to 152 of all other rows: probably NVLink SHARP, not a
+   ring. A gain over it is harder.
+
+Gain of shares is 1/(1 - share). That the paper's gains equal it, but for rounding (and 4 points of
+AllReduce on 4), says that its paths end together. What is left to win is in faster side paths.
 """
 
 
