@@ -26,7 +26,7 @@ class Feedback {
   static constexpr uint32_t kLongestPause = 4096;
 
   // `paths`: what stage 1 believes, at most kMostLanes; the first weights are their fit for
-  // `bytes`, the bytes that a rank sends in an operation of this size. Numbers as fit() wants them.
+  // `bytes` (> 0), what a rank sends in an operation of this size. Numbers as fit() wants them.
   Feedback(std::span<const PathModel> paths, double bytes);
 
   // The weights for the next operation.

@@ -167,8 +167,11 @@ class Simplex {
   std::array<size_t, kRows + kColumns> names_{};  // of columns, then of rows: which variable it is
 };
 
+// A power of two, so that nothing is rounded.
+double unitOf(double bytes) { return std::ldexp(1.0, std::ilogb(bytes)); }
+
 // The most that paths with these limits carry together when a cap's members may use `seconds` of
-// its rate. `unit` bytes are 1 inside, so that rounding means the same for every size.
+// its rate. `unit` bytes are 1 inside, so that "nothing" means the same for every size.
 std::vector<double> most(std::span<const double> limits, std::span<const Cap> caps, double seconds,
                          double unit) {
   size_t count = limits.size();
@@ -211,7 +214,7 @@ bool fits(std::span<const double> bytes, std::span<const Cap> caps, double secon
 double finishWithCaps(std::span<const PathModel> paths, std::span<const Cap> caps, double bytes,
                       double tooEarly) {
   auto enough = [&](double seconds) {
-    return sumOf(most(limitsAt(paths, seconds), caps, seconds, bytes)) >= bytes;
+    return sumOf(most(limitsAt(paths, seconds), caps, seconds, unitOf(bytes))) >= bytes;
   };
   double late = 2 * tooEarly;
   while (std::isfinite(late) && !enough(late)) late *= 2;
@@ -246,7 +249,7 @@ Result<Fit> fit(std::span<const PathModel> paths, std::span<const Cap> caps, dou
   if (!fits(found.bytes, caps, found.seconds)) {
     found.seconds = finishWithCaps(paths, caps, bytes, found.seconds);
     if (!std::isfinite(found.seconds)) return tooSlow(bytes);
-    found.bytes = most(limitsAt(paths, found.seconds), caps, found.seconds, bytes);
+    found.bytes = most(limitsAt(paths, found.seconds), caps, found.seconds, unitOf(bytes));
   }
   settle(found.bytes, bytes);
   return found;
@@ -256,7 +259,7 @@ Result<double> fullRate(std::span<const PathModel> paths, std::span<const Cap> c
   FLEXLINK_TRY(check(paths, caps));
   std::vector<double> rates;
   for (const PathModel& path : paths) rates.push_back(path.rate);
-  if (!fits(rates, caps, 1)) rates = most(rates, caps, 1, sumOf(rates));
+  if (!fits(rates, caps, 1)) rates = most(rates, caps, 1, unitOf(sumOf(rates)));
   return sumOf(rates);
 }
 
