@@ -238,7 +238,10 @@ void abortEndsWaiting(const MakeLanes& make) {
   call.send = call.recv = data.data();
   batch.collective.push_back(call);
   set.lanes[0]->start(batch);
+  while (set.lanes[0]->poll() == Progress::kMoved) {
+  }
   EXPECT_EQ(set.lanes[0]->poll(), Progress::kWaiting);
+  EXPECT_TRUE(set.lanes[0]->check().ok());
   EXPECT_EQ(set.lanes[0]->state().waitingFor, 1);
   set.lanes[1]->abort(makeStatus(Code::kRemote, "rank 1 has had enough"));
   Status status = set.lanes[0]->check();

@@ -228,7 +228,8 @@ TEST(Bundle, ForgottenMemoryIsLeftAlone) {
   pair.sides[0].send(message(1), from.data(), from.size(), &pending);
   pair.sides[1].receive(message(1), to.data(), to.size(), &pending);
   (void)pair.drive([&] { return pair.relays[0].passed() > 300'000; });
-  for (Bundle& side : pair.sides) side.forget(7);
+  pair.sides[0].forget(7, 0);
+  pair.sides[1].forget(7, 1);
   std::vector<uint8_t> now = to;
   from.assign(from.size(), 0);
   from.shrink_to_fit();

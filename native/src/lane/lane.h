@@ -42,6 +42,15 @@ class Lane {
   // Tells the peers that this rank has given up, and why. Any thread.
   virtual void abort(const Status& reason) = 0;
 
+  // Tells the peers that this rank needs nothing more: its end is no error from now on. Any thread.
+  virtual void close() = 0;
+
+  // Why poll() said kFailed; ok before.
+  virtual const Status& failure() const = 0;
+
+  // Tells the probe that the operation at hand, if there is one, has ended this way.
+  virtual void probeFailure(const Status& status) = 0;
+
   virtual LaneState state() const = 0;
 };
 

@@ -23,6 +23,11 @@ MessageKey keyOf(const FrameHeader& header) {
   return {header.comm, header.seq, header.tag, header.from, header.to};
 }
 
+// The rank on this side: a credit comes from the receiver of the message.
+uint16_t mine(const FrameHeader& header) {
+  return header.kind == FrameKind::kCredit ? header.from : header.to;
+}
+
 }  // namespace
 
 Bundle::~Bundle() {
@@ -45,12 +50,12 @@ void Bundle::add(const std::function<std::unique_ptr<Link>(LinkEvents)>& make,
   slot->state.name = slot->link->name();
 }
 
-void Bundle::listen(uint64_t comm, std::function<void(const FrameHeader&)> heard) {
+void Bundle::listen(uint64_t comm, uint16_t rank, std::function<void(const FrameHeader&)> heard) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (heard) {
-    listeners_[comm] = std::move(heard);
+    listeners_[{comm, rank}] = std::move(heard);
   } else {
-    listeners_.erase(comm);
+    listeners_.erase({comm, rank});
   }
 }
 
@@ -138,7 +143,7 @@ void Bundle::arrived(Slot* slot, const FrameHeader& header) {
   slot->state.bytesIn += header.length;
   if (header.kind == FrameKind::kAck) return acknowledged(slot, header.offset);
   ++slot->received;
-  auto listener = listeners_.find(header.comm);
+  auto listener = listeners_.find({header.comm, mine(header)});
   if (listener != listeners_.end()) listener->second(header);
   switch (header.kind) {
     case FrameKind::kChunk:
@@ -359,26 +364,28 @@ void Bundle::keepOff(const void* begin, size_t bytes) {
   for (auto& slot : slots_) slot->link->keepOff(begin, bytes);
 }
 
-void Bundle::forget(uint64_t comm) {
+void Bundle::forget(uint64_t comm, uint16_t rank) {
   std::lock_guard<std::mutex> lock(mutex_);
-  std::erase_if(waiting_, [&](const auto& one) { return one.first.comm == comm; });
-  std::erase_if(credits_, [&](const auto& one) { return one.first.comm == comm; });
-  std::erase_if(ready_, [&](const auto& one) { return one->message.key.comm == comm; });
+  auto outgoing = [&](const MessageKey& key) { return key.comm == comm && key.from == rank; };
+  auto incoming = [&](const MessageKey& key) { return key.comm == comm && key.to == rank; };
+  std::erase_if(waiting_, [&](const auto& one) { return outgoing(one.first); });
+  std::erase_if(credits_, [&](const auto& one) { return outgoing(one.first); });
+  std::erase_if(ready_, [&](const auto& one) { return outgoing(one->message.key); });
   std::erase_if(early_, [&](const auto& one) {
-    if (one.first.comm != comm) return false;
+    if (!incoming(one.first)) return false;
     keepOff(one.second.bytes.data(), one.second.bytes.size());
     earlyBytes_ -= one.second.bytes.size();
     return true;
   });
   std::erase_if(inbound_, [&](const auto& one) {
-    if (one.first.comm != comm) return false;
+    if (!incoming(one.first)) return false;
     keepOff(one.second.data, one.second.bytes);
     return true;
   });
   // What is on its way out must go on, so that the frames behind it stay readable: from a copy.
   for (auto& slot : slots_) {
     for (Unacked& frame : slot->unacked) {
-      if (frame.header.comm != comm || !frame.large) continue;
+      if (!frame.large || !outgoing(keyOf(frame.header))) continue;
       keepOff(frame.payload(), frame.header.length);
       const auto* from = static_cast<const uint8_t*>(frame.payload());
       frame.small = std::make_shared<std::vector<uint8_t>>(from, from + frame.header.length);
@@ -387,10 +394,7 @@ void Bundle::forget(uint64_t comm) {
   }
 }
 
-Status Bundle::poll() {
-  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock()) return Status::inProgress();
-  if (!failure_.ok()) return failure_;
+bool Bundle::pollLinks() {
   bool moved = false;
   for (auto& slot : slots_) {
     if (!slot->state.alive) continue;
@@ -403,9 +407,35 @@ Status Bundle::poll() {
     ack.offset = slot->told = slot->received;
     slot->link->post(ack, nullptr);
   }
+  return moved;
+}
+
+Status Bundle::poll() {
+  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) return Status::inProgress();
+  if (!failure_.ok()) return failure_;
+  bool moved = pollLinks();
   pump();
+  // What that gave rise to leaves at once: nobody may poll for a while.
+  if (moved) (void)pollLinks();
   if (!failure_.ok()) return failure_;
   return moved ? Status() : Status::inProgress();
+}
+
+bool Bundle::flushed() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [](const auto& slot) { return !slot->state.alive || slot->link->flushed(); });
+}
+
+int Bundle::awaited(uint64_t comm, uint16_t rank, uint32_t except) const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  int lowest = -1;
+  for (const auto& [key, in] : inbound_) {
+    if (key.comm != comm || key.to != rank || key.tag == except) continue;
+    if (lowest < 0 || key.from < lowest) lowest = key.from;
+  }
+  return lowest;
 }
 
 // A link that does not answer is doubted: its oldest frame goes over another one as well. When that

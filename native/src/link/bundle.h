@@ -63,21 +63,29 @@ class Bundle {
   // A connected link; `model` is what is believed of it at first.
   void add(const std::function<std::unique_ptr<Link>(LinkEvents)>& make, const LinkModel& model);
 
-  // Is told of the head of every message that comes for `comm`, under the bundle's lock: a place to
-  // compare signatures. An empty function ends it.
-  void listen(uint64_t comm, std::function<void(const FrameHeader&)> heard);
+  // Is told of the head of every message that comes for `rank` of `comm`, under the bundle's lock:
+  // a place to compare signatures. An empty function ends it.
+  void listen(uint64_t comm, uint16_t rank, std::function<void(const FrameHeader&)> heard);
 
   // `data` stays untouched until *pending was taken down. Up to kEagerMessageBytes it is copied and
   // finished at once; larger ones wait until the peer has posted the receive.
   void send(const Message& message, const void* data, size_t bytes, Pending* pending);
   void receive(const Message& message, void* data, size_t bytes, Pending* pending);
 
-  // Forgets what is under way for `comm`: no byte lands in or is read from its memory any more.
-  void forget(uint64_t comm);
+  // Forgets what is under way for this rank of `comm`: no byte lands in or is read from its memory
+  // any more.
+  void forget(uint64_t comm, uint16_t rank);
 
   // Moves what can be moved. ok: something moved; kInProgress: nothing, or another thread is at it;
   // else no link is left, and why.
   Status poll();
+
+  // Has everything that was sent left this process? Whoever stops polling must see to it before.
+  bool flushed() const;
+
+  // The lowest rank that a message for `rank` of `comm` is awaited from, messages with `except` as
+  // their tag apart; -1: none.
+  int awaited(uint64_t comm, uint16_t rank, uint32_t except) const;
 
   // The slow look: links that are silent while the peer answers elsewhere.
   Status check(int64_t now);
@@ -141,6 +149,7 @@ class Bundle {
   Slot* fastest(size_t bytes, int64_t now, const Slot* except);
   Slot* linkFor(size_t bytes, int64_t now);
   int64_t horizon(int64_t now) const;
+  bool pollLinks();
   void post(Slot* slot, Unacked frame, int64_t now);
   void repost(Unacked frame, const Slot* except);
   void leave(Slot* slot, const Status& why);
@@ -150,7 +159,7 @@ class Bundle {
   const std::string peer_;
   mutable std::mutex mutex_;  // guards all below
   std::vector<std::unique_ptr<Slot>> slots_;
-  std::map<uint64_t, std::function<void(const FrameHeader&)>> listeners_;
+  std::map<std::pair<uint64_t, uint16_t>, std::function<void(const FrameHeader&)>> listeners_;
   std::map<MessageKey, std::shared_ptr<Outbound>> waiting_;  // for their credit
   std::deque<std::shared_ptr<Outbound>> ready_;
   std::map<MessageKey, FrameHeader> credits_;  // came before the send

@@ -34,6 +34,9 @@ class Link {
   // broken.
   virtual Status poll() = 0;
 
+  // Has the kernel or the NIC taken all that was posted?
+  virtual bool flushed() const = 0;
+
   // Nothing more lands in, and nothing is read from, these bytes: a frame on its way in is dropped,
   // one on its way out goes on from a copy.
   virtual void keepOff(const void* begin, size_t bytes) = 0;

@@ -32,24 +32,6 @@ MemoryTuning memoryTuning(const TuningFacts& facts) {
   return tuning;
 }
 
-uint64_t packSignature(const Call& call) {
-  return static_cast<uint64_t>(call.kind) | static_cast<uint64_t>(call.type) << 8 |
-         static_cast<uint64_t>(call.op) << 16 |
-         static_cast<uint64_t>(static_cast<uint32_t>(call.root)) << 32;
-}
-
-std::string describeCall(uint64_t signature, uint64_t count) {
-  auto kind = static_cast<Collective>(signature & 0xff);
-  std::string text = collectiveName(kind);
-  text +=
-      " of " + std::to_string(count) + " " + typeName(static_cast<DataType>(signature >> 8 & 0xff));
-  bool folds = kind == Collective::kAllReduce || kind == Collective::kReduce ||
-               kind == Collective::kReduceScatter;
-  if (folds) text += std::string(", ") + opName(static_cast<ReduceOp>(signature >> 16 & 0xff));
-  if (isRooted(kind)) text += ", root " + std::to_string(static_cast<int32_t>(signature >> 32));
-  return text;
-}
-
 MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout layout,
                        MemoryTuning tuning, ProbeComm* probe)
     : rank_(rank),

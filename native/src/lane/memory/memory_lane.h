@@ -13,32 +13,16 @@
 
 #include "device/host/doorbell.h"
 #include "device/host/exchange.h"
+#include "lane/call_text.h"
 #include "lane/lane.h"
+#include "lane/memory/own_segment.h"
 #include "lane/memory/segment.h"
+#include "lane/memory/tuning.h"
 #include "probe/probe_writer.h"
 #include "schedule/chunked.h"
 #include "schedule/way_chooser.h"
 
 namespace flexlink {
-
-// This process's mapping of a segment that one of its ranks owns. Ranks that are threads of one
-// process share it: it goes when the last of them has gone.
-class OwnSegment {
- public:
-  static Result<std::shared_ptr<OwnSegment>> create(const SegmentLayout& layout);
-
-  // The one with this region id, if a rank of this process still has it.
-  static std::shared_ptr<OwnSegment> find(uint32_t regionId);
-
-  ~OwnSegment();
-  void* base() const { return base_; }
-  uint32_t regionId() const { return regionId_; }
-
- private:
-  OwnSegment(void* base, uint32_t regionId) : base_(base), regionId_(regionId) {}
-  void* const base_;
-  const uint32_t regionId_;
-};
 
 struct MemoryPeer {
   Segment segment;
@@ -50,35 +34,6 @@ struct MemoryPeer {
   bool cma = false;  // this process may read that process's memory
   std::string name;  // "rank 3 (pid 77 on host b)"
 };
-
-// Numbers that all ranks must share; made by memoryTuning() from what all ranks said at creation.
-struct MemoryTuning {
-  // Largest payload that travels with the entry: of AllReduce and Reduce, where every rank then
-  // reads (and folds) n times what it owns, and of the others, where it reads what it needs.
-  size_t eagerFoldBytes = 4096;
-  size_t eagerBytes = 4096;
-  size_t directBytes = 8192;         // payload from which on the direct way pays where it is open
-  size_t chunkBytes = 131072;        // of a staged shard
-  size_t rootChunkBytes = 32768;     // where one rank gives and others take: they overlap
-  size_t directChunkBytes = 262144;  // work between two looks at the abort flag
-  size_t streamBytes = 8 << 20;      // results from this size on are written past the caches
-  size_t cmaBytes = 65536;  // point-to-point messages from this size on use cross-memory attach
-  int depth = 2;            // chunks that fit into the pool at least
-  bool direct = true;
-  bool cma = true;
-};
-
-// What all ranks together said at creation; the same on every rank.
-struct TuningFacts {
-  int ranks = 1;
-  bool oversubscribed = false;  // more ranks than cores
-  bool direct = true;           // every rank allows it
-  bool cma = true;              // every rank may read every other's memory
-  int64_t eagerBytes = -1;      // rank 0's FLEXLINK_EAGER_BYTES; -1: automatic
-  int64_t chunkBytes = -1;      // rank 0's FLEXLINK_CHUNK_BYTES
-};
-
-MemoryTuning memoryTuning(const TuningFacts& facts);
 
 // How the bytes of a collective that is not direct change hands. Which is fastest depends on how
 // far apart the cores are, which nobody tells and which changes: WayChooser.
@@ -103,13 +58,10 @@ class MemoryLane final : public Lane {
   // Fast way in for a lone collective: the same as start() with a batch of this call.
   void startCollective(const Call& call);
 
-  const Status& failure() const { return failure_; }
+  const Status& failure() const override { return failure_; }
 
-  // Tells the probe that the operation at hand, if there is one, has ended this way.
-  void probeFailure(const Status& status);
-
-  // Tells the peers that this rank needs nothing more: its end is no error from now on. Any thread.
-  void close();
+  void probeFailure(const Status& status) override;
+  void close() override;
 
   // After a failure: user memory that a peer may still write gets a new home. See
   // RegionTable::rehome.
@@ -304,9 +256,5 @@ class MemoryLane final : public Lane {
   std::vector<uint64_t> signalsSent_;
   std::vector<uint64_t> signalsTaken_;
 };
-
-// "AllReduce of 100 float32, sum", for messages. `signature` as in EntryHead.
-std::string describeCall(uint64_t signature, uint64_t count);
-uint64_t packSignature(const Call& call);
 
 }  // namespace flexlink

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "lane/memory/own_segment.h"
+
 #include <mutex>
 #include <unordered_map>
 
 #include "device/host/region.h"
-#include "lane/memory/memory_lane.h"
 
 namespace flexlink {
 namespace {

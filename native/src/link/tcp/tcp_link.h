@@ -19,6 +19,7 @@ class TcpLink final : public Link {
   const std::string& name() const override { return name_; }
   void post(const FrameHeader& header, const void* payload) override;
   Status poll() override;
+  bool flushed() const override { return out_.empty(); }
   void keepOff(const void* begin, size_t bytes) override;
   void quiesce() override;
   int fd() const override { return fd_.get(); }

@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lane/message/message_lane.h"
+
+#include <string.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "device/host/kernels.h"
+#include "lane/call_text.h"
+
+namespace flexlink {
+namespace {
+
+// Keys of what is not a collective: their own numbers, and tags that no segment has.
+constexpr uint32_t kTagSingle = 0xffffffff;
+constexpr uint32_t kTagFarewell = 0xfffffffe;
+constexpr uint32_t kTagsPerSegment = 4;
+constexpr uint32_t kTagScalar = 0xfffffffd;
+constexpr size_t kCallsKept = 64;
+
+}  // namespace
+
+MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm,
+                         MessageTuning tuning, ProbeComm* probe)
+    : rank_(rank),
+      ranks_(static_cast<int>(peers.size())),
+      peers_(std::move(peers)),
+      comm_(comm),
+      tuning_(tuning),
+      probe_(probe),
+      sources_(peers_.size()),
+      scalars_(peers_.size()),
+      sent_(peers_.size()),
+      received_(peers_.size()),
+      farewells_(peers_.size()) {
+  for (int peer = 0; peer < ranks_; ++peer) {
+    farewellPending_.push_back(std::make_unique<Pending>(0));
+    Bundle* bundle = peers_[static_cast<size_t>(peer)].bundle.get();
+    if (bundle == nullptr) continue;
+    if (std::find(bundles_.begin(), bundles_.end(), bundle) == bundles_.end()) {
+      bundles_.push_back(bundle);
+      bundle->listen(comm_, static_cast<uint16_t>(rank_),
+                     [this](const FrameHeader& header) { heard(header); });
+    }
+    Message message{
+        {comm_, 0, kTagFarewell, static_cast<uint16_t>(peer), static_cast<uint16_t>(rank_)}, 0, 0};
+    bundle->receive(message, &farewells_[static_cast<size_t>(peer)], sizeof(Farewell),
+                    farewellPending_[static_cast<size_t>(peer)].get());
+  }
+}
+
+MessageLane::~MessageLane() {
+  for (Bundle* bundle : bundles_) {
+    bundle->listen(comm_, static_cast<uint16_t>(rank_), {});
+    bundle->forget(comm_, static_cast<uint16_t>(rank_));
+  }
+}
+
+Status MessageLane::carries(const Call& call) const {
+  if (call.kind <= Collective::kRecv) return {};
+  return makeStatus(Code::kInvalidUsage, "%s works between ranks of one host only",
+                    collectiveName(call.kind));
+}
+
+void MessageLane::start(const Batch& batch) {
+  batch_ = &batch;
+  batchIndex_ = 0;
+  stage_ = Stage::kSingle;
+  startSingles();
+}
+
+// ---- Point to point: all at once; the n-th send to a peer meets its n-th receive.
+
+void MessageLane::startSingles() {
+  std::vector<const Call*> toSelf;
+  for (const Call& call : batch_->single) {
+    auto peer = static_cast<size_t>(call.root);
+    size_t bytes = call.count * typeSize(call.type);
+    bool sends = call.kind == Collective::kSend;
+    if (call.root == rank_) {
+      if (sends) toSelf.push_back(&call);
+      continue;
+    }
+    // A send and its receive are alike but for their kind.
+    uint64_t signature = static_cast<uint64_t>(Collective::kSend) | static_cast<uint64_t>(call.type)
+                                                                        << 8;
+    auto me = static_cast<uint16_t>(rank_), other = static_cast<uint16_t>(call.root);
+    Bundle* bundle = peers_[peer].bundle.get();
+    if (sends) {
+      bundle->send({{comm_, sent_[peer]++, kTagSingle, me, other}, signature, call.count},
+                   call.send, bytes, &singles_);
+    } else {
+      bundle->receive({{comm_, received_[peer]++, kTagSingle, other, me}, signature, call.count},
+                      call.recv, bytes, &singles_);
+    }
+  }
+  size_t next = 0;
+  for (const Call& call : batch_->single) {
+    if (call.kind != Collective::kRecv || call.root != rank_ || next == toSelf.size()) continue;
+    const Call* from = toSelf[next++];
+    void* to = call.recv;
+    if (to != from->send) copyTo(&to, 1, from->send, call.count * typeSize(call.type), 0);
+  }
+}
+
+Progress MessageLane::pollSingles() {
+  if (singles_.load(std::memory_order_acquire) != 0 || !flushed()) return Progress::kWaiting;
+  operations_.fetch_add(batch_->single.size(), std::memory_order_relaxed);
+  nextCollective();
+  return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
+}
+
+// ---- Collectives.
+
+void MessageLane::nextCollective() {
+  if (batchIndex_ == batch_->collective.size()) {
+    stage_ = Stage::kIdle;
+    return;
+  }
+  call_ = batch_->collective[batchIndex_++];
+  beginCollective();
+}
+
+void MessageLane::beginCollective() {
+  shape_ = {call_.kind, rank_, ranks_, call_.root, call_.count * typeSize(call_.type), false};
+  size_t mine = static_cast<size_t>(rank_) * shape_.block;
+  const auto* recv = static_cast<const uint8_t*>(call_.recv);
+  switch (call_.kind) {
+    case Collective::kAllGather:
+    case Collective::kGather:
+      shape_.inPlace = recv + mine == call_.send;
+      break;
+    case Collective::kScatter:
+      shape_.inPlace = recv == static_cast<const uint8_t*>(call_.send) + mine;
+      break;
+    default:
+      shape_.inPlace = recv == call_.send;
+  }
+  planSegments();
+  stage_ = Stage::kCollective;
+  ++seq_;
+  announce(seq_, packSignature(call_), call_.count);
+  ProbeSignature signature{};
+  signature.collective = static_cast<uint8_t>(call_.kind);
+  signature.type = static_cast<uint8_t>(call_.type);
+  signature.op = static_cast<uint8_t>(call_.op);
+  signature.root = call_.root;
+  signature.count = call_.count;
+  signature.bytes = shape_.block;
+  probe_->begin(probeSeq_, signature);
+  probe_->phase(ProbePhase::kMoving);
+  if (call_.op == ReduceOp::kPreMulSum && segments_ != 0) exchangeScalars();
+}
+
+// Whoever folds multiplies, so that every product is rounded alike.
+void MessageLane::exchangeScalars() {
+  auto me = static_cast<size_t>(rank_);
+  if (call_.scalarAddress != nullptr)
+    memcpy(&call_.scalar, call_.scalarAddress, typeSize(call_.type));
+  scalars_[me] = call_.scalar;
+  for (int peer = 0; peer < ranks_; ++peer) {
+    if (peer == rank_) continue;
+    Bundle* bundle = peers_[static_cast<size_t>(peer)].bundle.get();
+    bundle->send(messageTo(peer, kTagScalar), &scalars_[me], sizeof scalars_[me], &scalarsPending_);
+    bundle->receive(messageFrom(peer, kTagScalar), &scalars_[static_cast<size_t>(peer)],
+                    sizeof scalars_[0], &scalarsPending_);
+  }
+}
+
+// Equal on all ranks: tags count segments.
+void MessageLane::planSegments() {
+  size_t places = static_cast<size_t>(ranks_) * static_cast<size_t>(tuning_.window);
+  segmentBytes_ = std::max<size_t>(kEagerMessageBytes, tuning_.scratchBytes / places / 64 * 64);
+  segmentBytes_ = std::min(tuning_.segmentBytes, segmentBytes_);
+  // A call without bytes still tells all ranks that it is the same call.
+  size_t piece = ranks_ == 1 && call_.count == 0 ? 0 : pieceBytes(shape_);
+  segments_ = static_cast<uint32_t>((piece + segmentBytes_ - 1) / segmentBytes_);
+  launched_ = 0;
+  if (!scratch_.empty() || segments_ == 0) return;
+  for (int i = 0; i < tuning_.window; ++i) {
+    scratch_.emplace_back(new uint8_t[segmentBytes_ * static_cast<size_t>(ranks_)]);
+    freeScratch_.push_back(scratch_.back().get());
+  }
+}
+
+bool MessageLane::launch() {
+  if (launched_ == segments_ || freeScratch_.empty()) return false;
+  auto segment = std::make_unique<Segment>();
+  segment->number = launched_++;
+  ByteRange range = chunkOf(pieceBytes(shape_), segmentBytes_, segment->number);
+  segment->steps = directSteps(shape_, range);
+  segment->scratch = freeScratch_.back();
+  freeScratch_.pop_back();
+  active_.push_back(std::move(segment));
+  return true;
+}
+
+Message MessageLane::messageTo(int peer, uint32_t tag) const {
+  return {{comm_, seq_, tag, static_cast<uint16_t>(rank_), static_cast<uint16_t>(peer)},
+          packSignature(call_),
+          call_.count};
+}
+
+Message MessageLane::messageFrom(int peer, uint32_t tag) const {
+  return {{comm_, seq_, tag, static_cast<uint16_t>(peer), static_cast<uint16_t>(rank_)},
+          packSignature(call_),
+          call_.count};
+}
+
+uint8_t* MessageLane::at(const Segment& segment, Space space, int owner, size_t offset) const {
+  switch (space) {
+    case Space::kSend:
+      return static_cast<uint8_t*>(const_cast<void*>(call_.send)) + offset;
+    case Space::kRecv:
+      return static_cast<uint8_t*>(call_.recv) + offset;
+    default:
+      return segment.scratch + static_cast<size_t>(owner) * segmentBytes_ + offset;
+  }
+}
+
+void MessageLane::run(Segment* segment, const Step& step) {
+  uint32_t tag = segment->number * kTagsPerSegment + step.tag;
+  switch (step.kind) {
+    case Step::Kind::kSend:
+      return peers_[static_cast<size_t>(step.peer)].bundle->send(
+          messageTo(step.peer, tag), at(*segment, step.from, rank_, step.fromOffset), step.bytes,
+          &segment->others);
+    case Step::Kind::kRecv:
+      return peers_[static_cast<size_t>(step.peer)].bundle->receive(
+          messageFrom(step.peer, tag), at(*segment, step.to, step.peer, step.toOffset), step.bytes,
+          step.gates ? &segment->gating : &segment->others);
+    case Step::Kind::kCopy: {
+      void* to = at(*segment, step.to, rank_, step.toOffset);
+      return copyTo(&to, 1, at(*segment, step.from, rank_, step.fromOffset), step.bytes, 0);
+    }
+    case Step::Kind::kFold:
+      return fold(segment, step);
+  }
+}
+
+void MessageLane::fold(Segment* segment, const Step& step) {
+  for (int rank = 0; rank < ranks_; ++rank) {
+    sources_[static_cast<size_t>(rank)] = rank == rank_
+                                              ? at(*segment, step.from, rank, step.fromOffset)
+                                              : at(*segment, Space::kScratch, rank, 0);
+  }
+  void* dst = at(*segment, step.to, rank_, step.toOffset);
+  FoldArgs args{};
+  args.dsts = &dst;
+  args.nDsts = 1;
+  args.srcs = sources_.data();
+  args.nSrcs = ranks_;
+  args.count = step.bytes / typeSize(call_.type);
+  args.type = call_.type;
+  args.op = call_.op;
+  args.divisor = ranks_;
+  args.scalars = scalars_.data();
+  flexlink::fold(args);
+}
+
+// Runs the phases that may run; true: something was done.
+bool MessageLane::advance(Segment* segment) {
+  bool moved = false;
+  int last = 0;
+  for (const Step& step : segment->steps) last = std::max<int>(last, step.phase);
+  while (segment->phase < last && segment->gating.load(std::memory_order_acquire) == 0 &&
+         (segment->phase < 0 || scalarsPending_.load(std::memory_order_acquire) == 0)) {
+    ++segment->phase;
+    for (const Step& step : segment->steps) {
+      if (step.phase == segment->phase) run(segment, step);
+    }
+    moved = true;
+  }
+  return moved;
+}
+
+Progress MessageLane::pollCollective() {
+  bool moved = false;
+  while (launch()) moved = true;
+  for (auto& segment : active_) moved = advance(segment.get()) || moved;
+  while (!active_.empty()) {
+    Segment& first = *active_.front();
+    bool begun = first.phase >= 0 && !advance(&first);
+    if (!begun || first.gating.load(std::memory_order_acquire) != 0 ||
+        first.others.load(std::memory_order_acquire) != 0) {
+      break;
+    }
+    freeScratch_.push_back(first.scratch);
+    active_.pop_front();
+    moved = true;
+  }
+  if (!active_.empty() || launched_ != segments_ || !flushed()) {
+    return moved ? Progress::kMoved : Progress::kWaiting;
+  }
+  probe_->end(probeSeq_++, 0);
+  operations_.fetch_add(1, std::memory_order_relaxed);
+  bytes_.fetch_add(shape_.block, std::memory_order_relaxed);
+  nextCollective();
+  return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
+}
+
+// ---- Progress and failure.
+
+// Who has done his part may be away for long: what the others need of him must be on its way.
+bool MessageLane::flushed() const {
+  return std::all_of(bundles_.begin(), bundles_.end(),
+                     [](const Bundle* bundle) { return bundle->flushed(); });
+}
+
+// For people: whom this rank waits for.
+void MessageLane::noteAwaited() {
+  int lowest = -1;
+  for (const Bundle* bundle : bundles_) {
+    int peer = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagFarewell);
+    if (peer >= 0 && (lowest < 0 || peer < lowest)) lowest = peer;
+  }
+  waitingFor_.store(lowest, std::memory_order_relaxed);
+}
+
+Status MessageLane::pollBundles(bool* moved) {
+  for (Bundle* bundle : bundles_) {
+    Status status = bundle->poll();
+    if (status.ok()) {
+      *moved = true;
+    } else if (status.code() != Code::kInProgress) {
+      return status;
+    }
+  }
+  return {};
+}
+
+Progress MessageLane::poll() {
+  if (aborted_.load(std::memory_order_acquire)) {
+    std::lock_guard<std::mutex> lock(abortMutex_);
+    if (failure_.ok()) failure_ = abortReason_;
+    return Progress::kFailed;
+  }
+  bool moved = false;
+  Status links = pollBundles(&moved);
+  if (mismatched_.load(std::memory_order_acquire)) {
+    std::lock_guard<std::mutex> lock(heardMutex_);
+    return fail(mismatch_);
+  }
+  if (stage_ == Stage::kIdle) return Progress::kDone;
+  Progress progress = stage_ == Stage::kSingle ? pollSingles() : pollCollective();
+  if (progress != Progress::kWaiting) return progress;
+  // What has come before the links went down was looked at first.
+  if (!links.ok()) return fail(links);
+  return moved ? Progress::kMoved : Progress::kWaiting;
+}
+
+Progress MessageLane::fail(Status status) {
+  if (failure_.ok()) failure_ = std::move(status);
+  abort(failure_);
+  return Progress::kFailed;
+}
+
+Status MessageLane::check() {
+  if (!failure_.ok()) return failure_;
+  int64_t now = nowNanos();
+  bool moved = false;
+  Status status = pollBundles(&moved);
+  Status said = farewells();  // says more than that the links are down
+  if (!said.ok()) status = said;
+  noteAwaited();
+  if (stage_ != Stage::kIdle) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed));
+  for (Bundle* bundle : bundles_) {
+    if (status.ok()) status = bundle->check(now);
+  }
+  if (!status.ok()) (void)fail(status);
+  return failure_;
+}
+
+// A peer that has given up, or that has left while it is still needed.
+Status MessageLane::farewells() {
+  for (int peer = 0; peer < ranks_; ++peer) {
+    auto index = static_cast<size_t>(peer);
+    if (peer == rank_ || farewellPending_[index]->load(std::memory_order_acquire) != 0) continue;
+    Farewell& said = farewells_[index];
+    said.text[sizeof said.text - 1] = '\0';
+    if (said.code != 0) return {static_cast<Code>(said.code), said.text};
+    if (stage_ == Stage::kIdle) continue;
+    return makeStatus(Code::kRemote,
+                      "%s has left the communicator while rank %d waits in operation %llu",
+                      peers_[index].name.c_str(), rank_, static_cast<unsigned long long>(seq_));
+  }
+  return {};
+}
+
+void MessageLane::abort(const Status& reason) {
+  {
+    std::lock_guard<std::mutex> lock(abortMutex_);
+    if (saidFarewell_) return;  // the first reason stays
+    abortReason_ = reason;
+  }
+  sayFarewell(reason);
+  // After a failure nothing may touch the user's memory.
+  for (Bundle* bundle : bundles_) bundle->forget(comm_, static_cast<uint16_t>(rank_));
+  aborted_.store(true, std::memory_order_release);
+}
+
+void MessageLane::sayFarewell(const Status& reason) {
+  {
+    std::lock_guard<std::mutex> lock(abortMutex_);
+    if (saidFarewell_) return;
+    saidFarewell_ = true;
+  }
+  mine_.code = static_cast<int32_t>(reason.code());
+  strncpy(mine_.text, reason.text(), sizeof mine_.text - 1);
+  Pending sent{0};
+  for (int peer = 0; peer < ranks_; ++peer) {
+    if (peer == rank_) continue;
+    Message message{
+        {comm_, 0, kTagFarewell, static_cast<uint16_t>(rank_), static_cast<uint16_t>(peer)}, 0, 0};
+    peers_[static_cast<size_t>(peer)].bundle->send(message, &mine_, sizeof mine_, &sent);
+  }
+  for (Bundle* bundle : bundles_) (void)bundle->poll();
+}
+
+void MessageLane::close() { sayFarewell({}); }
+
+void MessageLane::probeFailure(const Status& status) {
+  if (stage_ != Stage::kCollective || probedFailure_) return;
+  probedFailure_ = true;
+  probe_->end(probeSeq_, static_cast<uint8_t>(status.code()));
+}
+
+LaneState MessageLane::state() const {
+  return {"message", operations_.load(std::memory_order_relaxed),
+          bytes_.load(std::memory_order_relaxed), waitingFor_.load(std::memory_order_relaxed)};
+}
+
+// ---- Do all mean the same call?
+
+Status MessageLane::unlike(uint64_t seq, const Heard& mine, const Heard& theirs) const {
+  const Heard& first = theirs.rank < rank_ ? theirs : mine;
+  const Heard& second = theirs.rank < rank_ ? mine : theirs;
+  return makeStatus(
+      Code::kInvalidUsage,
+      "operation %llu does not match: rank %d called %s, rank %d called %s; all ranks "
+      "must make the same calls in the same order",
+      static_cast<unsigned long long>(seq - 1), first.rank,
+      describeCall(first.signature, first.count).c_str(), second.rank,
+      describeCall(second.signature, second.count).c_str());
+}
+
+// Under the lock of a bundle.
+void MessageLane::heard(const FrameHeader& header) {
+  if (header.tag == kTagFarewell || header.tag == kTagSingle) return;
+  int peer = header.kind == FrameKind::kCredit ? header.to : header.from;
+  Heard theirs{header.signature, header.count, peer};
+  std::lock_guard<std::mutex> lock(heardMutex_);
+  auto mine = calls_.find(header.seq);
+  if (mine == calls_.end()) {
+    if (ahead_.size() < kCallsKept) ahead_.try_emplace(header.seq, theirs);
+    return;
+  }
+  if (mine->second.signature == theirs.signature && mine->second.count == theirs.count) return;
+  if (!mismatch_.ok()) return;
+  mismatch_ = unlike(header.seq, mine->second, theirs);
+  mismatched_.store(true, std::memory_order_release);
+}
+
+void MessageLane::announce(uint64_t seq, uint64_t signature, uint64_t count) {
+  std::lock_guard<std::mutex> lock(heardMutex_);
+  Heard mine{signature, count, rank_};
+  calls_[seq] = mine;
+  while (calls_.size() > kCallsKept) calls_.erase(calls_.begin());
+  auto found = ahead_.find(seq);
+  bool differs = found != ahead_.end() &&
+                 (found->second.signature != signature || found->second.count != count);
+  if (differs && mismatch_.ok()) {
+    mismatch_ = unlike(seq, mine, found->second);
+    mismatched_.store(true, std::memory_order_release);
+  }
+  ahead_.erase(ahead_.begin(), ahead_.upper_bound(seq));
+}
+
+}  // namespace flexlink

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lane between ranks that can only send each other messages: the steps of a schedule over
+// bundles, segment by segment. README.md has the protocol.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "lane/lane.h"
+#include "link/bundle.h"
+#include "probe/probe_writer.h"
+#include "schedule/steps.h"
+
+namespace flexlink {
+
+struct MessagePeer {
+  std::shared_ptr<Bundle> bundle;  // null: this rank itself
+  std::string name;                // "rank 3 (pid 77 on host b)"
+};
+
+struct MessageTuning {
+  size_t segmentBytes = 1 << 20;  // of each rank's piece; the bytes of one hand-over
+  int window = 4;                 // segments under way at the same time
+  size_t scratchBytes = 8 << 20;  // for contributions of all peers; bounds the two above
+};
+
+class MessageLane final : public Lane {
+ public:
+  // `peers` has one element for each rank, this one included. `comm` is equal on all ranks and on
+  // no other communicator. `probe` outlives the lane.
+  MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm, MessageTuning tuning,
+              ProbeComm* probe);
+  ~MessageLane() override;
+
+  Status carries(const Call& call) const override;
+  void start(const Batch& batch) override;
+  Progress poll() override;
+  Status check() override;
+  void abort(const Status& reason) override;
+  void close() override;
+  const Status& failure() const override { return failure_; }
+  void probeFailure(const Status& status) override;
+  LaneState state() const override;
+
+ private:
+  // A part of every rank's piece on its way through the steps.
+  struct Segment {
+    std::vector<Step> steps;
+    uint32_t number = 0;
+    int phase = -1;     // steps of this phase were begun
+    Pending gating{0};  // receives that the next phase waits for
+    Pending others{0};  // all else
+    uint8_t* scratch = nullptr;
+  };
+  struct Heard {  // of a call: how a peer made it
+    uint64_t signature = 0;
+    uint64_t count = 0;
+    int rank = -1;
+  };
+  // The last thing that a rank says to each peer: that it leaves (code 0), or why it has given up.
+  struct Farewell {
+    int32_t code = 0;
+    char text[508] = {};
+  };
+
+  void nextCollective();
+  void beginCollective();
+  Progress pollCollective();
+  Progress pollSingles();
+  void startSingles();
+  bool launch();
+  bool advance(Segment* segment);
+  void run(Segment* segment, const Step& step);
+  void fold(Segment* segment, const Step& step);
+  uint8_t* at(const Segment& segment, Space space, int owner, size_t offset) const;
+  void planSegments();
+  void exchangeScalars();
+  Message messageTo(int peer, uint32_t tag) const;
+  Message messageFrom(int peer, uint32_t tag) const;
+  void heard(const FrameHeader& header);
+  void announce(uint64_t seq, uint64_t signature, uint64_t count);
+  Status unlike(uint64_t seq, const Heard& mine, const Heard& theirs) const;
+  Status pollBundles(bool* moved);
+  Status farewells();
+  bool flushed() const;
+  void noteAwaited();
+  Progress fail(Status status);
+  void sayFarewell(const Status& reason);
+
+  const int rank_;
+  const int ranks_;
+  const std::vector<MessagePeer> peers_;
+  const uint64_t comm_;
+  const MessageTuning tuning_;
+  ProbeComm* const probe_;
+  std::vector<Bundle*> bundles_;  // each once
+
+  const Batch* batch_ = nullptr;
+  size_t batchIndex_ = 0;
+  enum class Stage : uint8_t { kIdle, kSingle, kCollective } stage_ = Stage::kIdle;
+  Call call_;
+  ScheduleCall shape_;
+  uint64_t seq_ = 0;  // collectives begun
+  size_t segmentBytes_ = 0;
+  uint32_t segments_ = 0;
+  uint32_t launched_ = 0;
+  std::deque<std::unique_ptr<Segment>> active_;
+  std::vector<std::unique_ptr<uint8_t[]>> scratch_;  // by place in the window
+  std::vector<uint8_t*> freeScratch_;
+  std::vector<const void*> sources_;
+  std::vector<uint64_t> scalars_;  // kPreMulSum: by rank
+  Pending scalarsPending_{0};
+
+  Pending singles_{0};
+  std::vector<uint64_t> sent_;  // messages, by peer
+  std::vector<uint64_t> received_;
+
+  // heard() comes under the lock of any bundle.
+  std::mutex heardMutex_;            // guards the next three; a leaf lock
+  std::map<uint64_t, Heard> calls_;  // of this rank, the last ones
+  std::map<uint64_t, Heard> ahead_;  // of peers, of calls that this rank has not made yet
+  Status mismatch_;
+  std::atomic<bool> mismatched_{false};  // release with mismatch_, acquire in poll()
+
+  std::vector<Farewell> farewells_;  // by peer, filled by its bundle
+  std::vector<std::unique_ptr<Pending>> farewellPending_;
+  Farewell mine_;
+
+  Status failure_;
+  std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
+  std::mutex abortMutex_;             // guards abortReason_; a leaf lock
+  Status abortReason_;
+  bool saidFarewell_ = false;
+  uint64_t probeSeq_ = 0;
+  bool probedFailure_ = false;
+  std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
+  std::atomic<uint64_t> bytes_{0};
+  std::atomic<int> waitingFor_{-1};
+};
+
+}  // namespace flexlink

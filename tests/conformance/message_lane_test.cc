@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The message lane in the suite of all lanes, over one link and over several.
+#include "lane/message/message_lane.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include "conformance/lane_suite.h"
+#include "link/tcp/tcp_link.h"
+
+namespace flexlink {
+namespace {
+
+struct Held {
+  std::vector<ProbeComm*> probes;
+  std::vector<std::unique_ptr<MessageLane>> lanes;
+  ~Held() {
+    lanes.clear();
+    for (ProbeComm* probe : probes) ProbeWriter::process()->closeComm(probe);
+  }
+};
+
+void connect(Bundle* a, Bundle* b, int links) {
+  for (int i = 0; i < links; ++i) {
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    Bundle* sides[2] = {a, b};
+    for (int side = 0; side < 2; ++side) {
+      sides[side]->add(
+          [&](LinkEvents events) {
+            return std::make_unique<TcpLink>("pair" + std::to_string(i), Fd(ends[side]),
+                                             std::move(events));
+          },
+          LinkModel(1e9, 20'000));
+    }
+  }
+}
+
+LaneSet makeMessageLanes(int ranks, int links, const MessageTuning& tuning) {
+  auto held = std::make_shared<Held>();
+  std::vector<std::vector<MessagePeer>> peers(static_cast<size_t>(ranks),
+                                              std::vector<MessagePeer>(static_cast<size_t>(ranks)));
+  for (int a = 0; a < ranks; ++a) {
+    for (int b = 0; b < ranks; ++b) {
+      MessagePeer& peer = peers[static_cast<size_t>(a)][static_cast<size_t>(b)];
+      peer.name = "rank " + std::to_string(b);
+      if (a != b) peer.bundle = std::make_shared<Bundle>(peer.name);
+    }
+  }
+  for (size_t a = 0; a < peers.size(); ++a) {
+    for (size_t b = a + 1; b < peers.size(); ++b) {
+      connect(peers[a][b].bundle.get(), peers[b][a].bundle.get(), links);
+    }
+  }
+  LaneSet set;
+  for (int rank = 0; rank < ranks; ++rank) {
+    held->probes.push_back(ProbeWriter::process()->openComm({}));
+    held->lanes.push_back(std::make_unique<MessageLane>(rank, peers[static_cast<size_t>(rank)], 77,
+                                                        tuning, held->probes.back()));
+    set.lanes.push_back(held->lanes.back().get());
+  }
+  set.keep = held;
+  return set;
+}
+
+struct Way {
+  const char* name;
+  int links;
+  MessageTuning tuning;
+};
+
+class MessageLaneWays : public testing::TestWithParam<Way> {
+ protected:
+  MakeLanes make() const {
+    Way way = GetParam();
+    return [way](int ranks) { return makeMessageLanes(ranks, way.links, way.tuning); };
+  }
+};
+
+TEST_P(MessageLaneWays, CollectivesGiveExactResults) { collectivesGiveExactResults(make()); }
+TEST_P(MessageLaneWays, MessagesArriveInOrder) { messagesArriveInOrder(make()); }
+TEST_P(MessageLaneWays, BatchesMixMessagesAndCollectives) {
+  batchesMixMessagesAndCollectives(make());
+}
+TEST_P(MessageLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
+TEST_P(MessageLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
+
+INSTANTIATE_TEST_SUITE_P(Ways, MessageLaneWays,
+                         testing::Values(Way{"oneLink", 1, {}},
+                                         Way{"smallSegments", 1, {8192, 2, 1 << 20}},
+                                         Way{"threeLinks", 3, {65536, 4, 8 << 20}}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace flexlink
