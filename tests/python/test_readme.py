@@ -26,7 +26,7 @@ def test_the_python_example_runs_on_four_ranks(flexlink_run: Run) -> None:
 
 
 def test_the_commands_that_it_names_exist() -> None:
-    named = set(re.findall(r"(?:`|\$\()flexlink (\w+)", README)) - {"watch", "doctor"}
+    named = set(re.findall(r"(?:`|\$\()flexlink (\w+)", README)) - {"watch"}
     assert {"run", "perf", "links", "lib", "settings"} <= named
     for name in named:
         done = subprocess.run(

@@ -25,9 +25,21 @@ Communicator::Communicator(CommParts parts, Driven* shell)
   info.name = parts_.config.name.c_str();
   probe_ = ProbeWriter::process()->openComm(info);
   probe_->state(ProbeState::kReady);
-  lane_ =
-      std::make_unique<MemoryLane>(parts_.rank, parts_.peers, parts_.layout, parts_.tuning, probe_);
+  lane_ = makeLane();
   admitCookie(parts_.cookie);
+}
+
+std::unique_ptr<Lane> Communicator::makeLane() {
+  if (parts_.bundles.empty()) {
+    return std::make_unique<MemoryLane>(parts_.rank, parts_.peers, parts_.layout, parts_.tuning,
+                                        probe_);
+  }
+  std::vector<MessagePeer> peers;
+  for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
+    peers.push_back({parts_.bundles[rank], parts_.peers[rank].name});
+  }
+  return std::make_unique<MessageLane>(parts_.rank, std::move(peers), hash_, MessageTuning{},
+                                       probe_);
 }
 
 Communicator::~Communicator() {
@@ -91,8 +103,9 @@ void Communicator::revoke() {
 }
 
 bool Communicator::oneProcess() const {
-  return std::all_of(parts_.peers.begin(), parts_.peers.end(),
-                     [](const MemoryPeer& peer) { return peer.process == nullptr; });
+  return std::all_of(parts_.cards.begin(), parts_.cards.end(), [this](const RankCard& card) {
+    return card.process.id == parts_.cards[0].process.id;
+  });
 }
 
 void Communicator::addAttendant(int rank, std::vector<Attendant>* to) const {

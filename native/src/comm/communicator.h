@@ -16,6 +16,8 @@
 #include "engine/engine.h"
 #include "flexlink/nccl.h"
 #include "lane/memory/memory_lane.h"
+#include "lane/message/message_lane.h"
+#include "link/tcp/tcp_door.h"
 #include "probe/probe_writer.h"
 
 namespace flexlink {
@@ -25,13 +27,15 @@ struct RankCard {
   ProcessCard process;
   uint8_t door[SocketAddress::kBytes];
   uint32_t segmentRegion;
-  int32_t device;      // as ncclCommCuDevice answers
-  uint8_t onHost;      // 1: host memory; 0: cuda
-  uint8_t direct;      // FLEXLINK_DIRECT
-  uint8_t cma;         // FLEXLINK_CMA
-  int64_t eagerBytes;  // FLEXLINK_EAGER_BYTES
-  int64_t chunkBytes;  // FLEXLINK_CHUNK_BYTES
-  uint8_t cpus[128];   // affinity mask
+  int32_t device;                                     // as ncclCommCuDevice answers
+  uint8_t onHost;                                     // 1: host memory; 0: cuda
+  uint8_t direct;                                     // FLEXLINK_DIRECT
+  uint8_t cma;                                        // FLEXLINK_CMA
+  int64_t eagerBytes;                                 // FLEXLINK_EAGER_BYTES
+  int64_t chunkBytes;                                 // FLEXLINK_CHUNK_BYTES
+  uint8_t cpus[128];                                  // affinity mask
+  uint32_t dataNics;                                  // used of the following
+  uint8_t data[kMaxDataNics][SocketAddress::kBytes];  // where peers on other hosts connect
 };
 
 struct CommConfig {
@@ -55,6 +59,7 @@ struct CommParts {
   std::shared_ptr<OwnSegment> segment;  // this rank's
   SegmentLayout layout;
   std::vector<MemoryPeer> peers;
+  std::vector<std::shared_ptr<Bundle>> bundles;  // by rank; empty: all ranks share memory
   MemoryTuning tuning;
   bool oversubscribed = false;
 };
@@ -141,6 +146,7 @@ class Communicator {
   bool finalized = false;
 
  private:
+  std::unique_ptr<Lane> makeLane();
   void finish(PendingBatch* pending, const Status& status);
   void failAll(const Status& status);
   void noteEntered(const Batch& batch);
@@ -155,7 +161,7 @@ class Communicator {
   Driven* const shell_;
   WaitPolicy policy_;
   ProbeComm* probe_;
-  std::unique_ptr<MemoryLane> lane_;
+  std::unique_ptr<Lane> lane_;
   std::deque<std::unique_ptr<PendingBatch>> queue_;  // with the shell's lock
   std::mutex incomingMutex_;                         // guards incoming_; a leaf lock
   std::deque<std::unique_ptr<PendingBatch>> incoming_;

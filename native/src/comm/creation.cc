@@ -21,7 +21,8 @@ namespace flexlink {
 namespace {
 
 constexpr int64_t kWatchNanos = 50'000'000;
-constexpr size_t kPoolBytes = 4 << 20;  // with the rest of a segment below 8 MiB
+constexpr int64_t kConnectNanos = 20'000'000'000;  // for the data connections to a peer
+constexpr size_t kPoolBytes = 4 << 20;             // with the rest of a segment below 8 MiB
 
 struct ColorKey {
   int32_t color;
@@ -69,6 +70,8 @@ class Creation : public std::enable_shared_from_this<Creation> {
   void hearReadiness(const std::vector<std::string>& blobs);
   Status makeCard(std::string* bytes);
   Status checkCards() const;
+  bool severalHosts() const;
+  void connectNext();
   void mapNext();
   void mapPeer(size_t rank, std::shared_ptr<PeerProcess> process);
   void mapWake(size_t rank);
@@ -190,6 +193,11 @@ Status Creation::makeCard(std::string* bytes) {
   card.cma = settings().cma;
   card.eagerBytes = settings().eagerBytes;
   card.chunkBytes = settings().chunkBytes;
+  FLEXLINK_TRY_ASSIGN(std::vector<DataNic> nics, myDataNics());
+  card.dataNics = static_cast<uint32_t>(nics.size());
+  for (size_t i = 0; i < nics.size(); ++i) {
+    memcpy(card.data[i], nics[i].address.bytes().data(), sizeof card.data[i]);
+  }
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
   sched_getaffinity(0, sizeof cpus, &cpus);
@@ -215,7 +223,7 @@ void Creation::hearCards(const std::vector<std::string>& blobs) {
   Status status = checkCards();
   if (!status.ok()) return end(status);
   parts_.peers.resize(members_.size());
-  mapNext();
+  severalHosts() ? connectNext() : mapNext();
 }
 
 // All ranks read the same cards and come to the same end.
@@ -228,14 +236,48 @@ Status Creation::checkCards() const {
                         "not have yet",
                         rankName(static_cast<int>(rank), card).c_str());
     }
-    if (card.process.hostHash != parts_.cards[0].process.hostHash) {
+  }
+  if (!severalHosts()) return {};
+  for (size_t rank = 0; rank < parts_.cards.size(); ++rank) {
+    for (size_t other = 0; other < rank; ++other) {
+      if (parts_.cards[rank].process.id != parts_.cards[other].process.id) continue;
       return makeStatus(
           Code::kInvalidUsage,
-          "%s and %s are on different hosts; this version has lanes inside one host only",
-          rankName(0, parts_.cards[0]).c_str(), rankName(static_cast<int>(rank), card).c_str());
+          "%s and rank %zu are threads of one process in a communicator over several hosts; "
+          "this version needs a process for each rank there",
+          rankName(static_cast<int>(rank), parts_.cards[rank]).c_str(), other);
     }
   }
   return {};
+}
+
+bool Creation::severalHosts() const {
+  return std::any_of(parts_.cards.begin(), parts_.cards.end(), [this](const RankCard& card) {
+    return card.process.hostHash != parts_.cards[0].process.hostHash;
+  });
+}
+
+// Connects to all peers at once.
+void Creation::connectNext() {
+  parts_.bundles.resize(parts_.cards.size());
+  mapped_ = 1;
+  for (size_t rank = 0; rank < parts_.cards.size(); ++rank) {
+    const RankCard& card = parts_.cards[rank];
+    parts_.peers[rank].name = rankName(static_cast<int>(rank), card);
+    if (static_cast<int>(rank) == parts_.rank) continue;
+    DataPeer peer{card.process.id, card.process.cookie, parts_.peers[rank].name, {}};
+    for (size_t i = 0; i < std::min<size_t>(card.dataNics, kMaxDataNics); ++i) {
+      Result<SocketAddress> address = SocketAddress::fromBytes(card.data[i]);
+      if (address.ok()) peer.nics.push_back(address.value());
+    }
+    auto self = shared_from_this();
+    connectBundle(peer, nowNanos() + kConnectNanos,
+                  [self, rank](Result<std::shared_ptr<Bundle>> bundle) {
+                    if (!bundle.ok()) return self->sayReady(bundle.status());
+                    self->parts_.bundles[rank] = bundle.value();
+                    if (++self->mapped_ == self->parts_.cards.size()) self->sayReady({});
+                  });
+  }
 }
 
 // Maps the peers one after the other; the answers come as events.
@@ -374,10 +416,15 @@ void Creation::end(const Status& status) {
   bool made = status.ok() && (!plan_.split || plan_.color >= 0);
   std::unique_ptr<Communicator> impl;
   if (made) {
-    FLEXLINK_INFO(kInit, "rank %d of %zu: communicator%s%s ready, lane memory (%s, %s)",
-                  parts_.rank, parts_.cards.size(), parts_.config.name.empty() ? "" : " ",
-                  parts_.config.name.c_str(), parts_.tuning.direct ? "direct" : "no direct",
-                  parts_.tuning.cma ? "cross-memory attach" : "segment copies");
+    if (!parts_.bundles.empty()) {
+      FLEXLINK_INFO(kInit, "rank %d of %zu: communicator%s%s ready, lane message", parts_.rank,
+                    parts_.cards.size(), parts_.config.name.empty() ? "" : " ",
+                    parts_.config.name.c_str());
+    } else
+      FLEXLINK_INFO(kInit, "rank %d of %zu: communicator%s%s ready, lane memory (%s, %s)",
+                    parts_.rank, parts_.cards.size(), parts_.config.name.empty() ? "" : " ",
+                    parts_.config.name.c_str(), parts_.tuning.direct ? "direct" : "no direct",
+                    parts_.tuning.cma ? "cross-memory attach" : "segment copies");
     impl = std::make_unique<Communicator>(std::move(parts_), shell_);
   } else {
     for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {

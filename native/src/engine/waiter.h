@@ -5,6 +5,8 @@
 
 #include <sched.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 
 #include "base/clock.h"
@@ -32,6 +34,10 @@ struct WaitPolicy {
 // the one that it waits for from running; a yield hands over in about 1 us (reference figures in
 // perf/README.md).
 WaitPolicy waitPolicy(bool oversubscribed);
+
+// Lanes whose bytes come through sockets, which ring no doorbell: while there are any, sleeps are
+// naps. Relaxed: a waiter that misses a change naps the next time.
+inline std::atomic<int> lanesWithoutBell{0};
 
 class Waiter {
  public:
@@ -74,13 +80,15 @@ class Waiter {
       ++yields_;
       sched_yield();
     } else {
-      bell.sleep(maxSleepNanos, nothingYet);
+      bool naps = lanesWithoutBell.load(std::memory_order_relaxed) != 0;
+      bell.sleep(naps ? std::min(maxSleepNanos, kNapNanos) : maxSleepNanos, nothingYet);
       look_ = true;
     }
   }
 
  private:
   static constexpr int kYieldsBeforeLook = 2;
+  static constexpr int64_t kNapNanos = 500'000;
   static constexpr int64_t kLookNanos = 50'000;
 
   WaitPolicy policy_;

@@ -33,6 +33,9 @@ class Lane {
   // Takes up the next batch; the caller keeps it alive until kDone or kFailed.
   virtual void start(const Batch& batch) = 0;
 
+  // The same as start() with a batch of this collective; a fast way in.
+  virtual void startCollective(const Call& call) = 0;
+
   // At most one chunk of work. No lock, no allocation, no system call on the usual path.
   virtual Progress poll() = 0;
 
@@ -50,6 +53,9 @@ class Lane {
 
   // Tells the probe that the operation at hand, if there is one, has ended this way.
   virtual void probeFailure(const Status& status) = 0;
+
+  // After a failure: user memory that a peer may still write gets a new home.
+  virtual Status rehomeExposed() = 0;
 
   virtual LaneState state() const = 0;
 };

@@ -239,10 +239,7 @@ void Bundle::acknowledged(Slot* slot, uint64_t frames) {
     slot->model.observe(frame.sentAt, now, bytes, frame.queuedBefore);
     if (!frame.large) continue;
     frame.large->unacked -= frame.header.length;
-    if (frame.large->unacked == 0 && frame.large->pending != nullptr) {
-      frame.large->pending->fetch_sub(1, std::memory_order_release);
-      frame.large->pending = nullptr;
-    }
+    if (frame.large->unacked == 0) finish(frame.large.get());
   }
 }
 
@@ -351,8 +348,12 @@ void Bundle::leave(Slot* slot, const Status& why) {
     failure_ = makeStatus(Code::kRemote, "no link to %s is left: %s", peer_.c_str(), why.text());
     return;
   }
-  FLEXLINK_WARN("%s is left: %s; %zu frames go over other links", slot->state.name.c_str(),
-                why.text(), left.size());
+  if (listeners_.empty()) {
+    FLEXLINK_INFO(kNet, "%s is left: %s", slot->state.name.c_str(), why.text());
+  } else {
+    FLEXLINK_WARN("%s to %s is left: %s; %zu frames go over other links", slot->state.name.c_str(),
+                  peer_.c_str(), why.text(), left.size());
+  }
   for (Unacked& frame : left) {
     frame.header.replay = 1;
     ++slot->state.replays;
@@ -362,6 +363,44 @@ void Bundle::leave(Slot* slot, const Status& why) {
 
 void Bundle::keepOff(const void* begin, size_t bytes) {
   for (auto& slot : slots_) slot->link->keepOff(begin, bytes);
+}
+
+void Bundle::finish(Outbound* out) {
+  if (out->pending != nullptr) out->pending->fetch_sub(1, std::memory_order_release);
+  out->pending = nullptr;
+}
+
+void Bundle::settle(uint64_t comm, uint16_t from, uint16_t to) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto concerns = [&](const MessageKey& key) {
+    return key.comm == comm && key.from == from && key.to == to;
+  };
+  std::erase_if(waiting_, [&](const auto& one) {
+    if (!concerns(one.first)) return false;
+    finish(one.second.get());
+    return true;
+  });
+  std::erase_if(ready_, [&](const auto& one) {
+    if (!concerns(one->message.key)) return false;
+    finish(one.get());
+    return true;
+  });
+  for (auto& slot : slots_) {
+    for (Unacked& frame : slot->unacked) {
+      if (!frame.large || !concerns(frame.large->message.key)) continue;
+      std::shared_ptr<Outbound> out = frame.large;
+      keepOwnCopy(&frame);
+      finish(out.get());
+    }
+  }
+}
+
+// It goes on from a copy: the frames behind it stay readable, and the memory is the user's again.
+void Bundle::keepOwnCopy(Unacked* frame) {
+  const auto* from = static_cast<const uint8_t*>(frame->payload());
+  keepOff(from, frame->header.length);
+  frame->small = std::make_shared<std::vector<uint8_t>>(from, from + frame->header.length);
+  frame->large.reset();
 }
 
 void Bundle::forget(uint64_t comm, uint16_t rank) {
@@ -382,14 +421,9 @@ void Bundle::forget(uint64_t comm, uint16_t rank) {
     keepOff(one.second.data, one.second.bytes);
     return true;
   });
-  // What is on its way out must go on, so that the frames behind it stay readable: from a copy.
   for (auto& slot : slots_) {
     for (Unacked& frame : slot->unacked) {
-      if (!frame.large || !outgoing(keyOf(frame.header))) continue;
-      keepOff(frame.payload(), frame.header.length);
-      const auto* from = static_cast<const uint8_t*>(frame.payload());
-      frame.small = std::make_shared<std::vector<uint8_t>>(from, from + frame.header.length);
-      frame.large.reset();
+      if (frame.large && outgoing(frame.large->message.key)) keepOwnCopy(&frame);
     }
   }
 }

@@ -72,6 +72,9 @@ class Bundle {
   void send(const Message& message, const void* data, size_t bytes, Pending* pending);
   void receive(const Message& message, void* data, size_t bytes, Pending* pending);
 
+  // `to` has all that `from` of `comm` has sent, although it will not say so any more.
+  void settle(uint64_t comm, uint16_t from, uint16_t to);
+
   // Forgets what is under way for this rank of `comm`: no byte lands in or is read from its memory
   // any more.
   void forget(uint64_t comm, uint16_t rank);
@@ -150,6 +153,8 @@ class Bundle {
   Slot* linkFor(size_t bytes, int64_t now);
   int64_t horizon(int64_t now) const;
   bool pollLinks();
+  static void finish(Outbound* out);
+  void keepOwnCopy(Unacked* frame);
   void post(Slot* slot, Unacked frame, int64_t now);
   void repost(Unacked frame, const Slot* except);
   void leave(Slot* slot, const Status& why);

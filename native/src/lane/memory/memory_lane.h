@@ -55,17 +55,14 @@ class MemoryLane final : public Lane {
   void abort(const Status& reason) override;
   LaneState state() const override;
 
-  // Fast way in for a lone collective: the same as start() with a batch of this call.
-  void startCollective(const Call& call);
+  void startCollective(const Call& call) override;
 
   const Status& failure() const override { return failure_; }
 
   void probeFailure(const Status& status) override;
   void close() override;
 
-  // After a failure: user memory that a peer may still write gets a new home. See
-  // RegionTable::rehome.
-  Status rehomeExposed();
+  Status rehomeExposed() override;  // RegionTable::rehome
 
  private:
   enum class Stage : uint8_t {

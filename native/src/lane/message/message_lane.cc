@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "device/host/kernels.h"
+#include "engine/waiter.h"
 #include "lane/call_text.h"
 
 namespace flexlink {
@@ -33,7 +34,9 @@ MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm
       scalars_(peers_.size()),
       sent_(peers_.size()),
       received_(peers_.size()),
-      farewells_(peers_.size()) {
+      farewells_(peers_.size()),
+      left_(peers_.size()) {
+  lanesWithoutBell.fetch_add(1, std::memory_order_relaxed);
   for (int peer = 0; peer < ranks_; ++peer) {
     farewellPending_.push_back(std::make_unique<Pending>(0));
     Bundle* bundle = peers_[static_cast<size_t>(peer)].bundle.get();
@@ -51,6 +54,7 @@ MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm
 }
 
 MessageLane::~MessageLane() {
+  lanesWithoutBell.fetch_sub(1, std::memory_order_relaxed);
   for (Bundle* bundle : bundles_) {
     bundle->listen(comm_, static_cast<uint16_t>(rank_), {});
     bundle->forget(comm_, static_cast<uint16_t>(rank_));
@@ -68,6 +72,11 @@ void MessageLane::start(const Batch& batch) {
   batchIndex_ = 0;
   stage_ = Stage::kSingle;
   startSingles();
+}
+
+void MessageLane::startCollective(const Call& call) {
+  lone_.collective.assign(1, call);
+  start(lone_);
 }
 
 // ---- Point to point: all at once; the n-th send to a peer meets its n-th receive.
@@ -293,6 +302,7 @@ Progress MessageLane::pollCollective() {
   if (!active_.empty() || launched_ != segments_ || !flushed()) {
     return moved ? Progress::kMoved : Progress::kWaiting;
   }
+  finished_ = seq_;
   probe_->end(probeSeq_++, 0);
   operations_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(shape_.block, std::memory_order_relaxed);
@@ -319,12 +329,16 @@ void MessageLane::noteAwaited() {
 }
 
 Status MessageLane::pollBundles(bool* moved) {
-  for (Bundle* bundle : bundles_) {
+  for (size_t peer = 0; peer < peers_.size(); ++peer) {
+    Bundle* bundle = peers_[peer].bundle.get();
+    if (bundle == nullptr) continue;
     Status status = bundle->poll();
     if (status.ok()) {
       *moved = true;
     } else if (status.code() != Code::kInProgress) {
-      return status;
+      FLEXLINK_TRY(hearFarewell(peer));  // says more than that its links are down
+      bool needed = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagFarewell) >= 0;
+      if (!left_[peer] || needed) return status;
     }
   }
   return {};
@@ -361,8 +375,7 @@ Status MessageLane::check() {
   int64_t now = nowNanos();
   bool moved = false;
   Status status = pollBundles(&moved);
-  Status said = farewells();  // says more than that the links are down
-  if (!said.ok()) status = said;
+  if (status.ok()) status = farewells();
   noteAwaited();
   if (stage_ != Stage::kIdle) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed));
   for (Bundle* bundle : bundles_) {
@@ -372,19 +385,27 @@ Status MessageLane::check() {
   return failure_;
 }
 
-// A peer that has given up, or that has left while it is still needed.
 Status MessageLane::farewells() {
-  for (int peer = 0; peer < ranks_; ++peer) {
-    auto index = static_cast<size_t>(peer);
-    if (peer == rank_ || farewellPending_[index]->load(std::memory_order_acquire) != 0) continue;
-    Farewell& said = farewells_[index];
-    said.text[sizeof said.text - 1] = '\0';
-    if (said.code != 0) return {static_cast<Code>(said.code), said.text};
-    if (stage_ == Stage::kIdle) continue;
+  for (size_t peer = 0; peer < peers_.size(); ++peer) FLEXLINK_TRY(hearFarewell(peer));
+  return {};
+}
+
+// A peer that has given up, or that has left while it is still needed, is an error. One that has
+// left after it was through with this call has all that this rank has sent, acknowledged or not.
+Status MessageLane::hearFarewell(size_t peer) {
+  bool none = peer == static_cast<size_t>(rank_) || left_[peer] ||
+              farewellPending_[peer]->load(std::memory_order_acquire) != 0;
+  if (none) return {};
+  Farewell& said = farewells_[peer];
+  said.text[sizeof said.text - 1] = '\0';
+  if (said.code != 0) return {static_cast<Code>(said.code), said.text};
+  if (stage_ == Stage::kCollective && said.finished < seq_) {
     return makeStatus(Code::kRemote,
                       "%s has left the communicator while rank %d waits in operation %llu",
-                      peers_[index].name.c_str(), rank_, static_cast<unsigned long long>(seq_));
+                      peers_[peer].name.c_str(), rank_, static_cast<unsigned long long>(seq_));
   }
+  peers_[peer].bundle->settle(comm_, static_cast<uint16_t>(rank_), static_cast<uint16_t>(peer));
+  left_[peer] = true;
   return {};
 }
 
@@ -407,6 +428,7 @@ void MessageLane::sayFarewell(const Status& reason) {
     saidFarewell_ = true;
   }
   mine_.code = static_cast<int32_t>(reason.code());
+  mine_.finished = finished_;
   strncpy(mine_.text, reason.text(), sizeof mine_.text - 1);
   Pending sent{0};
   for (int peer = 0; peer < ranks_; ++peer) {

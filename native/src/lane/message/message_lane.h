@@ -39,10 +39,12 @@ class MessageLane final : public Lane {
 
   Status carries(const Call& call) const override;
   void start(const Batch& batch) override;
+  void startCollective(const Call& call) override;
   Progress poll() override;
   Status check() override;
   void abort(const Status& reason) override;
   void close() override;
+  Status rehomeExposed() override { return {}; }  // forget() sees to it
   const Status& failure() const override { return failure_; }
   void probeFailure(const Status& status) override;
   LaneState state() const override;
@@ -65,7 +67,9 @@ class MessageLane final : public Lane {
   // The last thing that a rank says to each peer: that it leaves (code 0), or why it has given up.
   struct Farewell {
     int32_t code = 0;
-    char text[508] = {};
+    uint32_t reserved = 0;
+    uint64_t finished = 0;  // collectives
+    char text[496] = {};
   };
 
   void nextCollective();
@@ -87,6 +91,7 @@ class MessageLane final : public Lane {
   Status unlike(uint64_t seq, const Heard& mine, const Heard& theirs) const;
   Status pollBundles(bool* moved);
   Status farewells();
+  Status hearFarewell(size_t peer);
   bool flushed() const;
   void noteAwaited();
   Progress fail(Status status);
@@ -101,11 +106,13 @@ class MessageLane final : public Lane {
   std::vector<Bundle*> bundles_;  // each once
 
   const Batch* batch_ = nullptr;
+  Batch lone_;  // of startCollective()
   size_t batchIndex_ = 0;
   enum class Stage : uint8_t { kIdle, kSingle, kCollective } stage_ = Stage::kIdle;
   Call call_;
   ScheduleCall shape_;
   uint64_t seq_ = 0;  // collectives begun
+  uint64_t finished_ = 0;
   size_t segmentBytes_ = 0;
   uint32_t segments_ = 0;
   uint32_t launched_ = 0;
@@ -129,6 +136,7 @@ class MessageLane final : public Lane {
 
   std::vector<Farewell> farewells_;  // by peer, filled by its bundle
   std::vector<std::unique_ptr<Pending>> farewellPending_;
+  std::vector<bool> left_;  // peers that have left in an orderly way, and owe nothing
   Farewell mine_;
 
   Status failure_;

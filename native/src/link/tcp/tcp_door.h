@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where this process's data connections are made: a listener on each data NIC, one bundle for each
+// peer process. Which NICs: NCCL_SOCKET_IFNAME, else all that are real and up. All of it runs on
+// the control thread unless said otherwise.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/socket.h"
+#include "base/status.h"
+#include "device/host/exchange.h"
+#include "link/bundle.h"
+
+namespace flexlink {
+
+inline constexpr size_t kMaxDataNics = 8;
+
+// One address of this process where peers may connect, and the name of its NIC.
+struct DataNic {
+  std::string name;
+  SocketAddress address;
+};
+
+// Opens the listeners on first use. Any thread.
+Result<std::vector<DataNic>> myDataNics();
+
+// What is known of a peer process before there is a connection.
+struct DataPeer {
+  ProcessId id{};
+  Cookie cookie{};  // opens its door
+  std::string name;
+  std::vector<SocketAddress> nics;
+};
+
+// Makes the connections to a peer, NIC by NIC (one process of the two dials), or finds them made.
+// The peer must call this, too. `done` gets the bundle as soon as every connection is there or has
+// failed and at least one is there; else an error by the deadline (ns, nowNanos() scale).
+using BundleReady = std::function<void(Result<std::shared_ptr<Bundle>>)>;
+void connectBundle(const DataPeer& peer, int64_t deadline, BundleReady done);
+
+}  // namespace flexlink

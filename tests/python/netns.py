@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two network namespaces, connected by shaped veth pairs: two hosts with a NIC for each rate."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+
+def ip(*words: str) -> str:
+    """Runs ip, returns what it prints."""
+    done = subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+class TwoHosts:
+    """`rates` in Mbit/s, one link each. NIC i of side s is `fl{i}{s}`, 10.77.i.1 and 10.77.i.2."""
+
+    def __init__(self, rates: Sequence[int]) -> None:
+        self.names = [f"flexlink-{os.getpid()}-{side}" for side in "ab"]
+        self.rates = rates
+
+    def __enter__(self) -> TwoHosts:
+        for name in self.names:
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        first, second = self.names
+        for i, rate in enumerate(self.rates):
+            ends = (first, f"fl{i}a"), (second, f"fl{i}b")
+            ip("link", "add", ends[0][1], "netns", first, "type", "veth",
+               "peer", "name", ends[1][1], "netns", second)  # fmt: skip
+            for side, (name, nic) in enumerate(ends):
+                ip("-n", name, "addr", "add", f"10.77.{i}.{side + 1}/24", "dev", nic)
+                ip("-n", name, "link", "set", nic, "up")
+                subprocess.run(
+                    ["ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", nic, "root", "tbf",
+                     "rate", f"{rate}mbit", "burst", "256kb", "latency", "20ms"],
+                    check=True,
+                )  # fmt: skip
+        self._await_carriers()
+        return self
+
+    def _await_carriers(self) -> None:
+        deadline = time.monotonic() + 10
+        while any("NO-CARRIER" in ip("-n", name, "link") for name in self.names):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+    def command(self, side: int, words: Sequence[str]) -> list[str]:
+        """A command line that runs `words` on one of the two hosts."""
+        return ["ip", "netns", "exec", self.names[side], *words]
+
+    def sent(self, side: int) -> list[int]:
+        """Bytes that each NIC of a host has sent."""
+        shown = json.loads(ip("-n", self.names[side], "-j", "-s", "link"))
+        bytes_of = {nic["ifname"]: int(nic["stats64"]["tx"]["bytes"]) for nic in shown}
+        return [bytes_of[f"fl{i}{'ab'[side]}"] for i in range(len(self.rates))]
+
+    def set_link(self, index: int, state: str) -> None:
+        """`state`: up or down, on the first host's side."""
+        ip("-n", self.names[0], "link", "set", f"fl{index}a", state)

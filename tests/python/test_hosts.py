@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks on different hosts: over one NIC of this machine, and between two network namespaces with
+several shaped links, where the interfaces' own byte counters are the witnesses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from netns import TwoHosts
+from support import PROGRAMS
+
+MEBI = 1 << 20
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("ip") is None,
+    reason="network namespaces need root and iproute2",
+)
+
+
+def start(prefixes: Sequence[Sequence[str]], folder: Path, count: int, rounds: int, **more: str):
+    """One process for each prefix of a command line."""
+    return [
+        subprocess.Popen(
+            [*prefix, sys.executable, str(PROGRAMS / "two_hosts.py"), str(folder), str(rank),
+             str(len(prefixes)), str(count), str(rounds)],
+            env={**os.environ, **more}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank, prefix in enumerate(prefixes)
+    ]  # fmt: skip
+
+
+def finish(ranks: Sequence[subprocess.Popen[str]]) -> tuple[float, float]:
+    """All must end well; (best, longest) seconds of the slowest rank's AllReduce."""
+    seen = []
+    for process in ranks:
+        out, err = process.communicate(timeout=90)
+        assert process.returncode == 0, err
+        seen.append([float(word) for word in out.split()[1:]])
+    return max(best for best, _ in seen), max(longest for _, longest in seen)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_every_collective_is_exact_between_hosts(tmp_path: Path, ranks: int) -> None:
+    finish(start([[] for _ in range(ranks)], tmp_path, 3_000_001, 3))
+
+
+@needs_root
+def test_all_links_carry_one_collective_each_what_it_can(tmp_path: Path) -> None:
+    rates = [1000, 500, 250]
+    size = 32 * MEBI
+    with TwoHosts(rates) as hosts:
+        before = hosts.sent(0)
+        commands = [hosts.command(side, []) for side in (0, 1)]
+        best, _ = finish(start(commands, tmp_path, size // 4, 6, NCCL_SOCKET_IFNAME="fl"))
+        sent = [now - then for now, then in zip(hosts.sent(0), before, strict=True)]
+    assert sum(sent) >= 6 * size  # each rank sends its input's half and its result's half
+    for i, rate in enumerate(rates):
+        share = sent[i] / sum(sent)
+        assert rate / sum(rates) * 0.8 < share < rate / sum(rates) * 1.25, sent
+    assert size / best > 0.85 * sum(rates) * 1e6 / 8
+
+
+@needs_root
+def test_a_link_that_goes_down_stalls_for_less_than_a_second_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    with TwoHosts([1000, 1000]) as hosts:
+        commands = [hosts.command(side, []) for side in (0, 1)]
+        ranks = start(commands, tmp_path, 8 * MEBI // 4, 60, NCCL_SOCKET_IFNAME="fl")
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "busy0").exists():
+            assert time.monotonic() < deadline and all(rank.poll() is None for rank in ranks)
+            time.sleep(0.01)
+        hosts.set_link(1, "down")
+        best, longest = finish(ranks)
+    assert longest < 1.5, (best, longest)
