@@ -14,7 +14,6 @@ namespace flexlink {
 namespace {
 
 // Keys of what is not a collective: their own numbers, and tags that no segment has.
-constexpr uint32_t kTagSingle = 0xffffffff;
 constexpr uint32_t kTagFarewell = 0xfffffffe;
 constexpr uint32_t kTagsPerSegment = 4;
 constexpr uint32_t kTagScalar = 0xfffffffd;
@@ -77,47 +76,6 @@ void MessageLane::start(const Batch& batch) {
 void MessageLane::startCollective(const Call& call) {
   lone_.collective.assign(1, call);
   start(lone_);
-}
-
-// ---- Point to point: all at once; the n-th send to a peer meets its n-th receive.
-
-void MessageLane::startSingles() {
-  std::vector<const Call*> toSelf;
-  for (const Call& call : batch_->single) {
-    auto peer = static_cast<size_t>(call.root);
-    size_t bytes = call.count * typeSize(call.type);
-    bool sends = call.kind == Collective::kSend;
-    if (call.root == rank_) {
-      if (sends) toSelf.push_back(&call);
-      continue;
-    }
-    // A send and its receive are alike but for their kind.
-    uint64_t signature = static_cast<uint64_t>(Collective::kSend) | static_cast<uint64_t>(call.type)
-                                                                        << 8;
-    auto me = static_cast<uint16_t>(rank_), other = static_cast<uint16_t>(call.root);
-    Bundle* bundle = peers_[peer].bundle.get();
-    if (sends) {
-      bundle->send({{comm_, sent_[peer]++, kTagSingle, me, other}, signature, call.count},
-                   call.send, bytes, &singles_);
-    } else {
-      bundle->receive({{comm_, received_[peer]++, kTagSingle, other, me}, signature, call.count},
-                      call.recv, bytes, &singles_);
-    }
-  }
-  size_t next = 0;
-  for (const Call& call : batch_->single) {
-    if (call.kind != Collective::kRecv || call.root != rank_ || next == toSelf.size()) continue;
-    const Call* from = toSelf[next++];
-    void* to = call.recv;
-    if (to != from->send) copyTo(&to, 1, from->send, call.count * typeSize(call.type), 0);
-  }
-}
-
-Progress MessageLane::pollSingles() {
-  if (singles_.load(std::memory_order_acquire) != 0 || !flushed()) return Progress::kWaiting;
-  operations_.fetch_add(batch_->single.size(), std::memory_order_relaxed);
-  nextCollective();
-  return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
 }
 
 // ---- Collectives.

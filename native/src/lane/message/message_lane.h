@@ -18,6 +18,9 @@
 
 namespace flexlink {
 
+// Keys of point-to-point messages have numbers of their own, and a tag that no segment has.
+inline constexpr uint32_t kTagSingle = 0xffffffff;
+
 struct MessagePeer {
   std::shared_ptr<Bundle> bundle;  // null: this rank itself
   std::string name;                // "rank 3 (pid 77 on host b)"
