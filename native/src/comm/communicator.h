@@ -123,6 +123,7 @@ class Communicator {
 
   // Any thread:
   void enqueue(std::unique_ptr<PendingBatch> pending);
+  Status carries(const Call& call) const { return lane_->carries(call); }
   Status usable() const;        // ok, or why no call is possible now
   Status firstFailure() const;  // ok while none
   void giveUp(const Status& reason);
