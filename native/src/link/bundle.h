@@ -27,7 +27,10 @@ struct MessageKey {
   uint32_t tag = 0;
   uint16_t from = 0;  // ranks in the communicator
   uint16_t to = 0;
-  auto operator<=>(const MessageKey&) const = default;
+  bool operator<(const MessageKey& other) const {
+    return std::tie(comm, seq, tag, from, to) <
+           std::tie(other.comm, other.seq, other.tag, other.from, other.to);
+  }
 };
 
 struct Message {

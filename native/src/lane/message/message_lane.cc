@@ -18,6 +18,8 @@ constexpr uint32_t kTagFarewell = 0xfffffffe;
 constexpr uint32_t kTagsPerSegment = 4;
 constexpr uint32_t kTagScalar = 0xfffffffd;
 constexpr size_t kCallsKept = 64;
+constexpr size_t kLine = 64;
+constexpr size_t kLeastSegmentBytes = 128 << 10;
 
 }  // namespace
 
@@ -117,7 +119,8 @@ void MessageLane::beginCollective() {
   signature.bytes = shape_.block;
   probe_->begin(probeSeq_, signature);
   probe_->phase(ProbePhase::kMoving);
-  if (call_.op == ReduceOp::kPreMulSum && segments_ != 0) exchangeScalars();
+  // A call without bytes must also be known to be the same call everywhere.
+  if (call_.op == ReduceOp::kPreMulSum || segments_ == 0) exchangeScalars();
 }
 
 // Whoever folds multiplies, so that every product is rounded alike.
@@ -135,18 +138,20 @@ void MessageLane::exchangeScalars() {
   }
 }
 
-// Equal on all ranks: tags count segments.
+// Equal on all ranks: tags count segments. Several, so that sending, folding and sending on
+// overlap; not too small, for each costs two hand-overs.
 void MessageLane::planSegments() {
   size_t places = static_cast<size_t>(ranks_) * static_cast<size_t>(tuning_.window);
-  segmentBytes_ = std::max<size_t>(kEagerMessageBytes, tuning_.scratchBytes / places / 64 * 64);
-  segmentBytes_ = std::min(tuning_.segmentBytes, segmentBytes_);
-  // A call without bytes still tells all ranks that it is the same call.
-  size_t piece = ranks_ == 1 && call_.count == 0 ? 0 : pieceBytes(shape_);
+  size_t most = std::max<size_t>(kEagerMessageBytes, tuning_.scratchBytes / places / kLine * kLine);
+  most = std::min(tuning_.segmentBytes, most);
+  size_t piece = pieceBytes(shape_);
+  size_t share = piece / static_cast<size_t>(tuning_.window) / kLine * kLine;
+  segmentBytes_ = std::clamp(share, std::min(most, kLeastSegmentBytes), most);
   segments_ = static_cast<uint32_t>((piece + segmentBytes_ - 1) / segmentBytes_);
   launched_ = 0;
   if (!scratch_.empty() || segments_ == 0) return;
   for (int i = 0; i < tuning_.window; ++i) {
-    scratch_.emplace_back(new uint8_t[segmentBytes_ * static_cast<size_t>(ranks_)]);
+    scratch_.emplace_back(new uint8_t[most * static_cast<size_t>(ranks_)]);
     freeScratch_.push_back(scratch_.back().get());
   }
 }
@@ -257,7 +262,9 @@ Progress MessageLane::pollCollective() {
     active_.pop_front();
     moved = true;
   }
-  if (!active_.empty() || launched_ != segments_ || !flushed()) {
+  bool through = active_.empty() && launched_ == segments_ &&
+                 scalarsPending_.load(std::memory_order_acquire) == 0;
+  if (!through || !flushed()) {
     return moved ? Progress::kMoved : Progress::kWaiting;
   }
   finished_ = seq_;
