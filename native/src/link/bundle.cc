@@ -102,7 +102,7 @@ void Bundle::receive(const Message& message, void* data, size_t bytes, Pending* 
   auto early = early_.find(message.key);
   if (early != early_.end() && early->second.whole) {
     size_t part = std::min(bytes, early->second.bytes.size());
-    memcpy(data, early->second.bytes.data(), part);
+    if (part != 0) memcpy(data, early->second.bytes.data(), part);
     earlyBytes_ -= early->second.bytes.size();
     early_.erase(early);
     pending->fetch_sub(1, std::memory_order_release);
@@ -207,7 +207,8 @@ void Bundle::eagerArrived(const FrameHeader& header) {
   // It may have been on its way into the early memory when the receive was posted.
   auto early = early_.find(keyOf(header));
   if (early != early_.end()) {
-    memcpy(done.data, early->second.bytes.data(), std::min(done.bytes, early->second.bytes.size()));
+    size_t part = std::min(done.bytes, early->second.bytes.size());
+    if (part != 0) memcpy(done.data, early->second.bytes.data(), part);
     earlyBytes_ -= early->second.bytes.size();
     early_.erase(early);
   }
