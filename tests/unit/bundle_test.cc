@@ -30,7 +30,7 @@ struct Flow {
       ssize_t got = read(from, part, std::min(most, sizeof part));
       if (got > 0) held.insert(held.end(), part, part + got);
     }
-    ssize_t sent = write(to, held.data(), std::min(most, held.size()));
+    ssize_t sent = send(to, held.data(), std::min(most, held.size()), MSG_NOSIGNAL);
     if (sent <= 0) return;
     held.erase(held.begin(), held.begin() + sent);
     passed += static_cast<size_t>(sent);

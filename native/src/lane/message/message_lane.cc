@@ -318,8 +318,12 @@ Progress MessageLane::poll() {
   bool moved = false;
   Status links = pollBundles(&moved);
   if (mismatched_.load(std::memory_order_acquire)) {
-    std::lock_guard<std::mutex> lock(heardMutex_);
-    return fail(mismatch_);
+    Status difference;
+    {
+      std::lock_guard<std::mutex> lock(heardMutex_);
+      difference = mismatch_;
+    }
+    return fail(difference);  // takes locks of bundles, under which heard() takes ours
   }
   if (stage_ == Stage::kIdle) return Progress::kDone;
   Progress progress = stage_ == Stage::kSingle ? pollSingles() : pollCollective();
