@@ -17,7 +17,6 @@ const uint8_t* MemoryLane::eagerPayload(int peer) const {
 void MemoryLane::writeEager(Entry* entry) {
   bool ring = shape_.payload > kEntryPayload;
   if (ring) populate(&ringReady_, layout_.eagerRingAt(), kEagerRingBytes);
-  if (eagerAt_ + shape_.payload > kEagerRingBytes) eagerAt_ = 0;
   bool rootGives = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter;
   if (shape_.payload == 0 || call_.send == nullptr || (rootGives && !isRoot())) return;
   uint8_t* to = ring                             ? mySegment().eagerRing() + eagerAt_

@@ -191,6 +191,8 @@ void MemoryLane::publishEntry() {
   entry.head.count = call_.count;
   entry.head.scalar = call_.scalar;
   if (!eager_ || mayBeDirect_) writeBuffers(&entry.buffers);
+  // On all ranks alike, whoever writes.
+  if (eager_ && eagerAt_ + shape_.payload > kEagerRingBytes) eagerAt_ = 0;
   if (eager_ && !leavesOutPayload(rank_)) writeEager(&entry);
   entry.head.stamp.exchange(seq_ + 1, std::memory_order_seq_cst);  // pairs with meet()'s acquire
   ringPeers();
