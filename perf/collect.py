@@ -51,6 +51,13 @@ def compare(program: Path, words: list[str]) -> tuple[list[Row], str]:
     return list(csv.DictReader(lines)), "; ".join(notes)
 
 
+def core_distance(program: Path) -> str:
+    """Microseconds of one hand-over of a flag between the two cores, as they lie just now."""
+    beside = program.with_name("flexlink_handover")
+    done = subprocess.run([str(beside)], capture_output=True, text=True, check=True)
+    return str(median(float(line.split()[3]) for line in done.stdout.splitlines()[1:]))
+
+
 def plan(options: argparse.Namespace) -> Iterable[tuple[str, list[str]]]:
     """(peer, words of flexlink_perf) of every run, small sizes first."""
     for collective in options.collectives.split(","):
@@ -69,10 +76,11 @@ def run(options: argparse.Namespace) -> int:
     writer: csv.DictWriter[str] | None = None
     with open(options.out, "w", newline="") as file:
         for peer, words in plan(options):
+            ping = core_distance(program)
             rows, note = compare(program, words)
-            print(f"{' '.join(words)}: {len(rows)} rows; {note}", file=sys.stderr, flush=True)
+            print(f"{' '.join(words)}: ping {ping} us; {len(rows)} rows; {note}", file=sys.stderr, flush=True)
             for row in rows:
-                row.update(malloc=options.malloc, buffers=options.buffers)
+                row.update(malloc=options.malloc, buffers=options.buffers, ping_us=ping)
                 if writer is None:
                     writer = csv.DictWriter(file, list(row), lineterminator="\n")
                     writer.writeheader()
