@@ -17,23 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flexlink.doctor import peer_model
 from flexlink.doctor.findings import Finding, plain
 from flexlink.doctor.netlink import read_links
 from flexlink.doctor.nic_reader import read_nics
 from flexlink.doctor.nics import Nic, Wish
 from flexlink.doctor.peer_echo import Listener, call, try_pairs
-from flexlink.doctor.peer_model import (
-    Reach,
-    Side,
-    check_direction,
-    check_mtu,
-    offered,
-    pairs,
-    reach_message,
-    reached_of,
-    side_message,
-    side_of,
-)
+from flexlink.doctor.peer_model import Reach, Side
 from flexlink.doctor.peer_wire import PeerError, Wire
 
 DEFAULT_PORT = 29410
@@ -57,9 +47,9 @@ class Outcome:
             own = dataclasses.replace(own, host=f"{own.host} (here)")
             peer = dataclasses.replace(peer, host=f"{peer.host} (peer)")
         return [
-            *check_direction(self.to_peer, own.host, peer.host),
-            *check_direction(self.from_peer, peer.host, own.host),
-            *check_mtu(own, peer),
+            *peer_model.check_direction(self.to_peer, own.host, peer.host),
+            *peer_model.check_direction(self.from_peer, peer.host, own.host),
+            *peer_model.check_mtu(own, peer),
         ]
 
 
@@ -78,7 +68,7 @@ def split_target(text: str) -> tuple[str, int]:
 
 def _own_side(wire: Wire, nics: Sequence[Nic], wish: Wish, port: int) -> Side:
     loopback = wire.own_ip == "::1" or wire.own_ip.startswith("127.")
-    return Side(plain(socket.gethostname(), 64), port, offered(nics, wish, loopback))
+    return Side(plain(socket.gethostname(), 64), port, peer_model.offered(nics, wish, loopback))
 
 
 def _nics() -> tuple[Nic, ...]:
@@ -99,28 +89,30 @@ def call_peer(target: tuple[str, int], token: str, env: Mapping[str, str]) -> Ou
         raise PeerError(f"{plain(host)} port {port}: {error}{hint}") from None
     with wire, Listener(0, token) as echo:
         own = _own_side(wire, nics, wish, echo.port)
-        wire.send(side_message(own))
-        peer = side_of(wire.receive())
-        to_peer = try_pairs(pairs(own.ends, peer.ends), peer.port, token)
-        wire.send(reach_message(to_peer))
-        from_peer = reached_of(wire.receive(_TURN_S), pairs(peer.ends, own.ends))
+        wire.send(peer_model.side_message(own))
+        peer = peer_model.side_of(wire.receive())
+        to_peer = try_pairs(peer_model.pairs(own.ends, peer.ends), peer.port, token)
+        wire.send(peer_model.reach_message(to_peer))
+        from_peer = peer_model.reached_of(
+            wire.receive(_TURN_S), peer_model.pairs(peer.ends, own.ends)
+        )
     return Outcome(own, peer, to_peer, from_peer)
 
 
 def _answer(wire: Wire, token: str, port: int, env: Mapping[str, str]) -> Outcome:
     """The listening side of a session."""
     own = _own_side(wire, _nics(), Wish.of(env), port)
-    peer = side_of(wire.receive())
-    wire.send(side_message(own))
-    from_peer = reached_of(wire.receive(_TURN_S), pairs(peer.ends, own.ends))
-    to_peer = try_pairs(pairs(own.ends, peer.ends), peer.port, token)
-    wire.send(reach_message(to_peer))
+    peer = peer_model.side_of(wire.receive())
+    wire.send(peer_model.side_message(own))
+    from_peer = peer_model.reached_of(wire.receive(_TURN_S), peer_model.pairs(peer.ends, own.ends))
+    to_peer = try_pairs(peer_model.pairs(own.ends, peer.ends), peer.port, token)
+    wire.send(peer_model.reach_message(to_peer))
     return Outcome(own, peer, to_peer, from_peer)
 
 
 def _address(nics: Sequence[Nic], wish: Wish) -> str:
     """What the other side most likely reaches us by, as it is written before a :PORT."""
-    ends = offered(nics, wish, False)
+    ends = peer_model.offered(nics, wish, False)
     if not ends:
         return "127.0.0.1"
     return f"[{ends[0].ip}]" if ":" in ends[0].ip else ends[0].ip
