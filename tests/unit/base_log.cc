@@ -2,6 +2,7 @@
 // The log: levels, subsystems, files, line format, whole lines from many threads.
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <time.h>
 
 #include <set>
 #include <thread>
@@ -98,6 +99,7 @@ TEST_F(BaseLog, UnknownLevelIsAWarningAndMeansWarn) {
 }
 
 TEST_F(BaseLog, LinesHaveTheVendorsFormat) {
+  environment.set("NCCL_DEBUG_TIMESTAMP_LEVELS", "");
   const std::string path = logTo("TRACE");
   const int line = __LINE__ + 1;
   FLEXLINK_WARN("lost %s", "it");
@@ -110,6 +112,84 @@ TEST_F(BaseLog, LinesHaveTheVendorsFormat) {
       shortHost + ":" + std::to_string(getpid()) + ":" + std::to_string(gettid()) + " [0] ";
   EXPECT_EQ(readAll(path), prefix + "base_log.cc:" + std::to_string(line) + " NCCL WARN lost it\n" +
                                prefix + "NCCL INFO rank 3\n" + "NCCL version 2.32.3\n");
+}
+
+// What stands before the host's name in a line of each level.
+std::vector<std::string> stamps(const std::string& path) {
+  std::ofstream(path, std::ios::trunc);
+  logMessage(LogLevel::kVersion, LogSubsystem::kAll, __FILE__, __LINE__, "NCCL version");
+  FLEXLINK_WARN("x");
+  FLEXLINK_INFO(kInit, "x");
+  FLEXLINK_TRACE(kInit, "x");
+  std::vector<std::string> found;
+  char host[256] = "";
+  gethostname(host, sizeof(host) - 1);
+  const std::string name = std::string(host).substr(0, std::string(host).find('.')) + ":";
+  for (const std::string& line : lines(readAll(path))) {
+    const std::string until = found.empty() ? "NCCL version" : name;
+    found.push_back(line.substr(0, line.find(until)));
+  }
+  return found;
+}
+
+TEST_F(BaseLog, OnlyWarningsBeginWithTheTimeUnlessOtherLevelsAreNamed) {
+  environment.set("NCCL_DEBUG_TIMESTAMP_FORMAT", "now_");
+  const std::string path = logTo("TRACE");
+  using Four = std::vector<std::string>;
+  EXPECT_EQ(stamps(path), (Four{"", "now ", "", ""}));
+  const std::pair<const char*, Four> kCases[] = {{"info,Trace", {"", "", "now ", "now "}},
+                                                 {"^WARN", {"now ", "", "now ", "now "}},
+                                                 {"ALL", {"now ", "now ", "now ", "now "}},
+                                                 {"^ALL", {"", "", "", ""}},
+                                                 {"", {"", "", "", ""}},
+                                                 {",VERSION,", {"now ", "", "", ""}}};
+  for (const auto& [levels, expected] : kCases) {
+    environment.set("NCCL_DEBUG_TIMESTAMP_LEVELS", levels);
+    logReset();
+    EXPECT_EQ(stamps(path), expected) << levels;
+  }
+}
+
+TEST_F(BaseLog, TimeIsLocalAndWrittenAsStrftimeDoes) {
+  environment.set("NCCL_DEBUG_TIMESTAMP_LEVELS", "INFO");
+  const std::string path = logTo("INFO");
+  const auto at = [] {
+    const time_t now = time(nullptr);
+    char text[64];
+    strftime(text, sizeof(text), "[%F %T] ", localtime(&now));
+    return std::string(text);
+  };
+  const std::string before = at();
+  const std::string stamp = stamps(path).at(2);
+  EXPECT_LE(before, stamp);
+  EXPECT_GE(at(), stamp);
+}
+
+TEST_F(BaseLog, FractionsOfASecondHaveTheDigitsAskedFor) {
+  const auto shape = [&](const std::string& format) {
+    environment.set("NCCL_DEBUG_TIMESTAMP_FORMAT", format);
+    std::string stamp = stamps(logTo("WARN")).at(1);
+    for (char& c : stamp) {
+      if (c >= '0' && c <= '9') c = '9';
+    }
+    return stamp;
+  };
+  EXPECT_EQ(shape("<%3f>"), "<999>");
+  EXPECT_EQ(shape("[%T.%9f] "), "[99:99:99.999999999] ");
+  EXPECT_EQ(shape("%1f%%3f|%"), "9%9f|%");
+  EXPECT_EQ(shape("a%nb"), "a b");
+  EXPECT_EQ(shape(""), "");
+}
+
+TEST_F(BaseLog, UnknownTimestampLevelIsAWarningAndTheOthersCount) {
+  environment.set("NCCL_DEBUG_TIMESTAMP_LEVELS", "INF,INFO");
+  environment.set("NCCL_DEBUG_TIMESTAMP_FORMAT", "now_");
+  const std::string path = logTo("TRACE");
+  EXPECT_TRUE(readAll(path).ends_with(
+      " NCCL WARN NCCL_DEBUG_TIMESTAMP_LEVELS: no level 'INF', it is left out; there are VERSION, "
+      "WARN, INFO, ABORT, TRACE, ALL\n"))
+      << readAll(path);
+  EXPECT_EQ(stamps(path), (std::vector<std::string>{"", "", "now ", ""}));
 }
 
 TEST_F(BaseLog, LineBreaksInTheTextBecomeSpacesAndLongTextsStayWhole) {

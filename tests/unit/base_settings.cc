@@ -129,6 +129,15 @@ TEST_F(BaseSettings, EmptyEnvironmentVariableHidesTheConfigFile) {
   EXPECT_EQ(settings().oobIfname, "");
 }
 
+TEST_F(BaseSettings, EmptyTextCountsWhereItHasAMeaning) {
+  EXPECT_EQ(valueOf("NCCL_DEBUG_TIMESTAMP_LEVELS"), "WARN (default)");
+  environment.set("NCCL_DEBUG_TIMESTAMP_LEVELS", "");
+  environment.set("NCCL_DEBUG_TIMESTAMP_FORMAT", "");
+  settingsReload();
+  EXPECT_EQ(valueOf("NCCL_DEBUG_TIMESTAMP_LEVELS"), " (environment)");
+  EXPECT_EQ(valueOf("NCCL_DEBUG_TIMESTAMP_FORMAT"), " (environment)");
+}
+
 TEST_F(BaseSettings, LookupSaysWhereANameOutsideTheListCameFrom) {
   const std::string path = environment.folder.write(".nccl.conf", "NCCL_IB_HCA==mlx5_0\n");
   settingsReload();

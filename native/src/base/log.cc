@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdarg>
 #include <iterator>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -66,6 +68,17 @@ constinit int fileFd = -1;  // under readMutex: once opened, its number is kept 
 // Where lines go. Release when the configuration is read, acquire in logMessage. A new file takes
 // over the old one's number by dup3, so that no line under way meets a closed descriptor.
 constinit std::atomic<int> sink{STDOUT_FILENO};
+
+// Which lines begin with the time, and how it is written.
+struct Stamp {
+  uint32_t levels = 0;  // bit: LogLevel
+  std::string format;   // strftime's, and %1f to %9f
+  std::unique_ptr<const Stamp> previous;
+};
+
+// Release when the configuration is read, acquire in logMessage. What it points to never changes
+// and is never freed: a line under way may still use it.
+constinit std::atomic<const Stamp*> stamp{nullptr};
 
 // What is wrong with the variables themselves; logged when the filter stands.
 using Complaints = std::vector<std::string>;
@@ -159,6 +172,44 @@ int openSink(const char* pattern, Complaints* complaints) {
   return fileFd;
 }
 
+uint32_t levelBit(LogLevel level) { return 1u << static_cast<unsigned>(level); }
+
+uint32_t readStampLevels(const char* text, Complaints* complaints) {
+  if (text == nullptr) return levelBit(LogLevel::kWarn);
+  const bool inverted = *text == '^';
+  uint32_t named = 0;
+  std::string_view rest(text + (inverted ? 1 : 0));
+  while (!rest.empty()) {
+    const std::string name(rest.substr(0, rest.find(',')));
+    rest.remove_prefix(std::min(rest.size(), name.size() + 1));
+    if (name.empty()) continue;
+    const auto* found =
+        std::find_if(std::begin(kLevels) + 1, std::end(kLevels),
+                     [&](const char* level) { return strcasecmp(level, name.c_str()) == 0; });
+    if (found != std::end(kLevels)) {
+      named |= 1u << (found - std::begin(kLevels));
+    } else if (strcasecmp(name.c_str(), "ALL") == 0) {
+      named = ~0u;
+    } else {
+      complaints->push_back("NCCL_DEBUG_TIMESTAMP_LEVELS: no level '" + name +
+                            "', it is left out; there are VERSION, WARN, INFO, ABORT, TRACE, ALL");
+    }
+  }
+  return inverted ? ~named : named;
+}
+
+void readStamp(Complaints* complaints) {
+  auto fresh = std::make_unique<Stamp>();
+  fresh->levels = readStampLevels(lookup("NCCL_DEBUG_TIMESTAMP_LEVELS"), complaints);
+  const char* format = lookup("NCCL_DEBUG_TIMESTAMP_FORMAT");
+  fresh->format = format != nullptr ? format : "[%F %T] ";
+  std::replace(fresh->format.begin(), fresh->format.end(), '_', ' ');
+  const Stamp* now = stamp.load(std::memory_order_acquire);
+  if (now != nullptr && now->levels == fresh->levels && now->format == fresh->format) return;
+  fresh->previous.reset(now);
+  stamp.store(fresh.release(), std::memory_order_release);
+}
+
 uint64_t readConfiguration(Complaints* complaints) {
   const LogLevel level = readLevel(lookup("NCCL_DEBUG"), complaints);
   const uint64_t subsystems = readSubsystems(lookup("NCCL_DEBUG_SUBSYS"), complaints);
@@ -166,6 +217,7 @@ uint64_t readConfiguration(Complaints* complaints) {
   const bool wantsFile = level > LogLevel::kVersion;
   sink.store(wantsFile ? openSink(lookup("NCCL_DEBUG_FILE"), complaints) : STDOUT_FILENO,
              std::memory_order_release);
+  readStamp(complaints);
   const uint64_t filter = subsystems << 8 | static_cast<uint64_t>(level);
   internal::logFilter.store(filter, std::memory_order_relaxed);
   return filter;
@@ -182,10 +234,43 @@ void writeAll(int fd, const char* data, size_t bytes) {
   }
 }
 
+// %3f becomes the milliseconds of `nanos`, and so on from %1f to %9f; the rest is strftime's.
+std::string withFractions(const std::string& format, long nanos) {
+  char digits[16];
+  snprintf(digits, sizeof(digits), "%09ld", nanos);
+  std::string text;
+  for (size_t at = 0; at < format.size(); ++at) {
+    const bool fraction = format[at] == '%' && at + 2 < format.size() && format[at + 2] == 'f' &&
+                          format[at + 1] >= '1' && format[at + 1] <= '9';
+    if (fraction) {
+      text.append(digits, static_cast<size_t>(format[at + 1] - '0'));
+      at += 2;
+      continue;
+    }
+    text += format[at];
+    if (format[at] == '%' && at + 1 < format.size()) text += format[++at];  // also of %%3f
+  }
+  return text;
+}
+
+std::string timeText(LogLevel level) {
+  const Stamp* how = stamp.load(std::memory_order_acquire);
+  if (how == nullptr || (how->levels & levelBit(level)) == 0 || how->format.empty()) return "";
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  localtime_r(&now.tv_sec, &parts);
+  char text[256];
+  const size_t length =
+      strftime(text, sizeof(text), withFractions(how->format, now.tv_nsec).c_str(), &parts);
+  std::replace(text, text + length, '\n', ' ');  // one record, one line
+  return {text, length};
+}
+
 std::string prefix(LogLevel level, const char* file, int line) {
-  if (level == LogLevel::kVersion) return "";
-  std::string text =
-      hostName() + ":" + std::to_string(getpid()) + ":" + std::to_string(gettid()) + " [0] ";
+  std::string text = timeText(level);
+  if (level == LogLevel::kVersion) return text;
+  text += hostName() + ":" + std::to_string(getpid()) + ":" + std::to_string(gettid()) + " [0] ";
   if (level != LogLevel::kInfo) {
     const char* slash = strrchr(file, '/');
     text += std::string(slash != nullptr ? slash + 1 : file) + ":" + std::to_string(line) + " ";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only way for the library to say something: NCCL_DEBUG, NCCL_DEBUG_SUBSYS, NCCL_DEBUG_FILE as
+// The only way for the library to say something: NCCL_DEBUG, its _SUBSYS, _FILE and _TIMESTAMP_* as
 // in NCCL. Not for errors, which are values (status.h): a line here is a hint beside them.
 #pragma once
 
@@ -30,8 +30,8 @@ enum class LogSubsystem : uint32_t {
   kAll = ~0u,
 };
 
-// Writes one line with one write(2); any thread, no lock, errno is kept. Prints nothing where
-// logEnabled says no. kVersion lines carry no prefix, as in NCCL.
+// Writes one line with one write(2); any thread, no lock of ours, errno is kept. Prints nothing
+// where logEnabled says no. kVersion lines carry no prefix, as in NCCL.
 void logMessage(LogLevel level, LogSubsystem subsystem, const char* file, int line,
                 const char* format, ...) __attribute__((format(printf, 5, 6)));
 

@@ -193,7 +193,9 @@ const char* find(const Setting& setting, const char** name, Origin* origin) {
     if (*candidate == '\0') continue;
     *name = candidate;
     const char* text = lookup(candidate, origin);
-    if (text != nullptr && *text != '\0') return text;  // set to nothing is not set, as in NCCL
+    const bool mayBeEmpty = strcmp(setting.form, "empty") == 0;
+    // Set to nothing is not set, as in NCCL, but for a few.
+    if (text != nullptr && (*text != '\0' || mayBeEmpty)) return text;
   }
   *origin = {};
   return nullptr;

@@ -18,7 +18,8 @@ struct PortRange {
 
 // C++ type, field, name, second name (asked when the first is not set), default, accepted form,
 // unit, prose. The form is "low..high" for numbers, "a|b" for a choice, "secret" for text that no
-// dump may show, else "". A new setting is one line here and nothing anywhere else.
+// dump may show, "empty" for text that may be set to nothing, else "". A new setting is one line
+// here and nothing anywhere else.
 // clang-format off
 #define FLEXLINK_SETTINGS(X) \
   X(double, timeoutSeconds, "FLEXLINK_TIMEOUT", "", "0", "0..", "s", "limit for one operation, also where a living peer does not come; 0: no limit") \
@@ -44,7 +45,9 @@ struct PortRange {
   X(int64_t, commBlocking, "NCCL_COMM_BLOCKING", "", "-1", "-1..1", "", "1: calls block, 0: they return ncclInProgress, for every communicator; -1: as its config says") \
   X(std::string, debug, "NCCL_DEBUG", "", "", "", "", "what is logged: VERSION, WARN, INFO, ABORT, TRACE; empty: nothing") \
   X(std::string, debugSubsys, "NCCL_DEBUG_SUBSYS", "", "", "", "", "subsystems with commas whose INFO and TRACE lines are logged; ^ all but these; ALL") \
-  X(std::string, debugFile, "NCCL_DEBUG_FILE", "", "", "", "", "file for the log (%h host, %p pid, %% a percent sign); empty: stdout")
+  X(std::string, debugFile, "NCCL_DEBUG_FILE", "", "", "", "", "file for the log (%h host, %p pid, %% a percent sign); empty: stdout") \
+  X(std::string, debugTimestampFormat, "NCCL_DEBUG_TIMESTAMP_FORMAT", "", "[%F %T] ", "empty", "", "local time before a line of the log, as in strftime; %3f: milliseconds, _: a blank; empty: none") \
+  X(std::string, debugTimestampLevels, "NCCL_DEBUG_TIMESTAMP_LEVELS", "", "WARN", "empty", "", "levels with commas whose lines begin with the time; ^ all but these; ALL; empty: none")
 // clang-format on
 
 struct Settings {
