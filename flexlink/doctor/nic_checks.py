@@ -18,6 +18,7 @@ from flexlink.doctor.nics import (
     bootstrap_of,
     classify,
     kind_of,
+    link_problem,
     matches,
     subnet,
 )
@@ -77,6 +78,7 @@ def check_nics(nics: Sequence[Nic], wish: Wish) -> list[Finding]:
     places = classify(nics, wish)
     chosen = [n for n, place in zip(nics, places, strict=True) if place.verdict != NO]
     found = [_set_finding(nics, places, wish)]
+    found += _links_findings(nics, wish)
     idle = (_idle_finding(nic, place) for nic, place in zip(nics, places, strict=True))
     found += [finding for finding in idle if finding is not None]
     found += _bond_findings(nics)
@@ -124,6 +126,22 @@ def _set_finding(nics: Sequence[Nic], places: Sequence[Place], wish: Wish) -> Fi
         return Finding(check, WARNING, text, evidence, mend)
     mend = f"sudo ip link set {plain(others[0].name)} up, and give it an address"
     return Finding(check, WARNING, text, evidence, mend)
+
+
+def _links_findings(nics: Sequence[Nic], wish: Wish) -> list[Finding]:
+    """FLEXLINK_LINKS that cannot be read, or that names what is not there."""
+    check, names = "network.links", {nic.name for nic in nics}
+    there = ", ".join(plain(nic.name) for nic in nics) or "none"
+    problem = link_problem(wish.links)
+    if problem:
+        text = f"FLEXLINK_LINKS: {plain(problem)}: no communicator over several hosts can be made"
+        return [Finding(check, ERROR, text, f"interfaces: {there}", "unset FLEXLINK_LINKS")]
+    missing = [name for name in wish.data_nics if name not in names]
+    if not missing:
+        return []
+    text = f"FLEXLINK_LINKS names {', '.join(map(plain, missing))}, which this host does not have"
+    level = ERROR if len(missing) == len(wish.data_nics) else WARNING
+    return [Finding(check, level, text, f"interfaces: {there}", "unset FLEXLINK_LINKS")]
 
 
 def _idle_finding(nic: Nic, place: Place) -> Finding | None:

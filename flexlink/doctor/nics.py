@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which NICs FlexLink takes by itself, and why: pure functions of what the kernel says of them.
 
-The core has the same rule for the one interface of the bootstrap in native/src/base/interfaces.cc.
+The core has the same rules in native/src/base (interfaces.cc: the bootstrap; nic_places.cc: data);
+tests/data/nic_cases.txt holds both to them.
 """
 
 from __future__ import annotations
@@ -76,12 +77,27 @@ class Wish:
     oob_ifname: str = ""
     socket_ifname: str = ""
     family: str = ""  # AF_INET or AF_INET6
+    links: str = ""  # FLEXLINK_LINKS
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> Wish:
         """The wish in an environment."""
         names = ("NCCL_OOB_NET_IFNAME", "NCCL_SOCKET_IFNAME", "NCCL_SOCKET_FAMILY")
-        return cls(*(env.get(name, "") for name in names))
+        return cls(*(env.get(name, "") for name in (*names, "FLEXLINK_LINKS")))
+
+    @property
+    def data_nics(self) -> tuple[str, ...]:
+        """The NICs that FLEXLINK_LINKS names, in its order; what it has wrong is link_problem's."""
+        parts = (part.strip(" \t").partition(":") for part in self.links.split(","))
+        return tuple(name for kind, _, name in parts if kind == "tcp" and name)
+
+    @property
+    def named_by(self) -> str:
+        """The variable by which the user names the NICs for data, or "": good sense chooses."""
+        if self.data_nics:
+            return "FLEXLINK_LINKS"
+        named = self.socket_ifname and not self.socket_ifname.startswith("^")
+        return "NCCL_SOCKET_IFNAME" if named else ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +139,29 @@ def matches(pattern: str, name: str) -> bool:
     wanted = [word for word in rest.removeprefix("=").split(",") if word]
     named = any(name == word if exact else name.startswith(word) for word in wanted)
     return not wanted or named != excludes
+
+
+def link_problem(links: str) -> str:
+    """What is wrong with FLEXLINK_LINKS, as the core (link_wish.cc) says it; "" if nothing is."""
+    if not links.strip(" \t"):
+        return ""
+    seen: set[str] = set()
+    for part in (part.strip(" \t") for part in links.split(",")):
+        kind, colon, name = part.partition(":")
+        problem = (
+            "is empty" if not part
+            else "has no kind" if not colon
+            else "is of no kind that there is (tcp)" if kind != "tcp"
+            else "names no interface" if not name
+            else "is longer than an interface's name" if len(name) > 15
+            else "has a character that no interface's name has" if set(name) & set(" \t/")
+            else "is there twice" if part in seen
+            else ""
+        )  # fmt: skip
+        if problem:
+            return f"'{part}' {problem}"
+        seen.add(part)
+    return ""
 
 
 def is_link_local(address: Address) -> bool:
@@ -169,13 +208,13 @@ def _port_reason(nic: Nic, by_index: Mapping[int, Nic]) -> str:
 
 def _exclusion(nic: Nic, wish: Wish, by_index: Mapping[int, Nic]) -> str:
     """Why a NIC is out whatever the others are; "" where it is not."""
-    if kind_of(nic) == "loopback":
+    pattern, data = wish.socket_ifname, wish.data_nics
+    wished = nic.name in data if data else matches(pattern, nic.name)
+    if kind_of(nic) == "loopback" and not (wish.named_by and wished):
         return "loopback: never leaves this machine"
-    pattern = wish.socket_ifname
-    if not matches(pattern, nic.name):
-        return f"NCCL_SOCKET_IFNAME={pattern} leaves it out"
-    named = bool(pattern) and not pattern.startswith("^")
-    reason = _port_reason(nic, by_index) or ("" if named else _virtual_reason(nic))
+    if not wished:
+        return f"{'FLEXLINK_LINKS' if data else f'NCCL_SOCKET_IFNAME={pattern}'} leaves it out"
+    reason = _port_reason(nic, by_index) or ("" if wish.named_by else _virtual_reason(nic))
     if reason:
         return reason
     if not nic.link.flags & UP:
@@ -235,18 +274,22 @@ def classify(nics: Sequence[Nic], wish: Wish) -> list[Place]:
     for nic in nics:
         why, is_first = reasons[nic.name], nic is first
         if why:
-            only = "; ranks meet over it, as there is no other" if is_first else ""
+            only = "; ranks meet over it" if is_first else ""
+            if only and not wish.data_nics:
+                only += ", as there is no other"
             places.append(Place(NO, why + only, is_first))
             continue
         holder = stands[wire_of(nic, nics)]
         nets = [subnet(a) for a in addresses(nic, wish) if not is_link_local(a)]
         shared = [net for net in nets if net in near]
-        if holder != nic.name:
+        if holder != nic.name and not wish.data_nics:
             places.append(Place(NO, f"the same NIC as {holder}, which counts once"))
         elif is_first:
             places.append(Place(YES, "ranks meet over it", True))
         elif shared:
             places.append(Place(YES, f"on the bootstrap's subnet {shared[0]}"))
+        elif wish.named_by:
+            places.append(Place(YES, f"{wish.named_by} names it"))
         else:
             places.append(Place(PEER, f"if the peer is on {' or '.join(nets)} too"))
     return places

@@ -61,7 +61,7 @@ def offered(nics: Sequence[Nic], wish: Wish, loopback: bool) -> tuple[End, ...]:
     ends: list[End] = []
     for nic, place in zip(nics, classify(nics, wish), strict=True):
         is_lo = kind_of(nic) == "loopback"
-        if not (loopback and nic.up if is_lo else place.verdict != NO):
+        if not (place.verdict != NO or (is_lo and loopback and nic.up)):
             continue
         seen: set[int] = set()
         for address in addresses(nic, wish):

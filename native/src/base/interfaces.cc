@@ -151,6 +151,10 @@ std::vector<Interface> selectInterfaces(const std::vector<Interface>& interfaces
   return selected;
 }
 
+bool matchesPattern(const std::string& pattern, const std::string& name) {
+  return parsePattern(pattern).matches(name);
+}
+
 bool isVirtualInterface(const Interface& interface) {
   if (interface.pointToPoint && !interface.loopback) return true;
   constexpr std::string_view kPrefixes[] = {

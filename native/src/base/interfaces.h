@@ -31,6 +31,9 @@ Result<std::vector<Interface>> listInterfaces();
 std::vector<Interface> selectInterfaces(const std::vector<Interface>& interfaces,
                                         const std::string& pattern, int family);
 
+// One name and one pattern of that syntax.
+bool matchesPattern(const std::string& pattern, const std::string& name);
+
 // Docker's and other bridges, veth, tun, VPNs: never taken unless asked for or alone.
 bool isVirtualInterface(const Interface& interface);
 

@@ -51,7 +51,8 @@ class SocketAddress {
   // Do the first prefixLength bits agree? False for different families. The port does not count.
   bool sameSubnet(const SocketAddress& other, int prefixLength) const;
 
-  std::string host() const;  // "192.0.2.1", "fe80::1%eth0"
+  std::string subnet(int prefixLength) const;  // "192.0.2.0/24"
+  std::string host() const;                    // "192.0.2.1", "fe80::1%eth0"
   std::string text() const;  // "192.0.2.1:80", "[fe80::1%eth0]:80"; "(no address)"
 
   bool operator==(const SocketAddress& other) const { return bytes_ == other.bytes_; }

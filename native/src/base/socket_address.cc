@@ -266,6 +266,21 @@ bool SocketAddress::sameSubnet(const SocketAddress& other, int prefixLength) con
   return true;
 }
 
+std::string SocketAddress::subnet(int prefixLength) const {
+  if (!valid()) return "(no address)";
+  const auto mine = rawAddress(*this);
+  const int bits = std::clamp(prefixLength, 0, static_cast<int>(mine.size()) * 8);
+  uint8_t masked[16] = {};
+  std::copy(mine.begin(), mine.end(), masked);
+  for (size_t byte = 0; byte < mine.size(); ++byte) {
+    const int kept = std::clamp(bits - static_cast<int>(byte) * 8, 0, 8);
+    masked[byte] &= static_cast<uint8_t>(0xff00 >> kept);
+  }
+  char text[INET6_ADDRSTRLEN] = "";
+  inet_ntop(family(), masked, text, sizeof(text));
+  return std::string(text) + "/" + std::to_string(bits);
+}
+
 std::string SocketAddress::host() const {
   if (!valid()) return "(no address)";
   char text[INET6_ADDRSTRLEN] = "";
