@@ -121,8 +121,7 @@ uint8_t* Bundle::place(const FrameHeader& header) {
     if (found == inbound_.end()) return nullptr;
     Inbound& in = found->second;
     bool known = header.chunk < in.chunks.size() && in.chunks[header.chunk];
-    bool inside = header.offset <= in.bytes && header.length <= in.bytes - header.offset;
-    return known || !inside ? nullptr : in.data + header.offset;
+    return known || !in.holds(header) ? nullptr : in.data + header.offset;
   }
   if (header.kind != FrameKind::kEager || isOld(header.chunk)) return nullptr;
   if (found != inbound_.end())
@@ -173,8 +172,7 @@ void Bundle::chunkArrived(const FrameHeader& header) {
   auto found = inbound_.find(keyOf(header));
   if (found == inbound_.end()) return;
   Inbound& in = found->second;
-  bool inside = header.offset <= in.bytes && header.length <= in.bytes - header.offset;
-  if (!inside || header.chunk > in.bytes) return;
+  if (!in.holds(header) || header.chunk > in.bytes) return;
   if (header.chunk >= in.chunks.size()) in.chunks.resize(header.chunk + 1);
   if (in.chunks[header.chunk]) return;
   in.chunks[header.chunk] = true;
@@ -241,13 +239,15 @@ void Bundle::acknowledged(Slot* slot, uint64_t frames) {
   }
 }
 
-Bundle::Slot* Bundle::fastest(size_t bytes, int64_t now, const Slot* except) {
+// Of the links that are alive and that `may` take it, the one that finishes these bytes first.
+template <typename May>
+Bundle::Slot* Bundle::earliest(size_t bytes, int64_t now, May&& may) const {
   Slot* best = nullptr;
   int64_t finish = 0;
-  for (auto& slot : slots_) {
-    if (!slot->state.alive || slot.get() == except) continue;
+  for (const auto& slot : slots_) {
+    if (!slot->state.alive) continue;
     int64_t at = slot->model.predictedFinish(now, slot->queued, bytes + sizeof(FrameHeader));
-    if (best != nullptr && at >= finish) continue;
+    if ((best != nullptr && at >= finish) || !may(*slot, at)) continue;
     best = slot.get();
     finish = at;
   }
@@ -270,21 +270,13 @@ int64_t Bundle::horizon(int64_t now) const {
 
 // The link for a chunk: of those with room the one that finishes it first, if that is before
 // everything could be through anyway; a slower one would hold up the end. Null: wait for room.
-Bundle::Slot* Bundle::linkFor(size_t bytes, int64_t now) {
-  Slot* best = nullptr;
-  int64_t finish = 0;
-  const Slot* first = fastest(bytes, now, nullptr);
+Bundle::Slot* Bundle::linkFor(size_t bytes, int64_t now) const {
+  const Slot* first = earliest(bytes, now, [](const Slot&, int64_t) { return true; });
   int64_t latest = horizon(now);
-  for (auto& slot : slots_) {
-    if (!slot->state.alive) continue;
-    if (slot->queued >= std::max<uint64_t>(kLeastInFlight, slot->model.inFlightLimit())) continue;
-    int64_t at = slot->model.predictedFinish(now, slot->queued, bytes + sizeof(FrameHeader));
-    if (slot.get() != first && at > latest) continue;
-    if (best != nullptr && at >= finish) continue;
-    best = slot.get();
-    finish = at;
-  }
-  return best;
+  return earliest(bytes, now, [&](const Slot& slot, int64_t at) {
+    uint64_t room = std::max<uint64_t>(kLeastInFlight, slot.model.inFlightLimit());
+    return slot.queued < room && (&slot == first || at <= latest);
+  });
 }
 
 // Large chunks cost less; near the end of a message small ones let all links finish together.
@@ -325,7 +317,8 @@ void Bundle::post(Slot* slot, Unacked frame, int64_t now) {
 
 void Bundle::repost(Unacked frame, const Slot* except) {
   int64_t now = nowNanos();
-  Slot* slot = fastest(frame.header.length, now, except);
+  Slot* slot = earliest(frame.header.length, now,
+                        [&](const Slot& other, int64_t) { return &other != except; });
   if (slot != nullptr) post(slot, std::move(frame), now);
 }
 

@@ -115,6 +115,9 @@ class Bundle {
     size_t got = 0;
     std::vector<bool> chunks;  // by number: is there
     Pending* pending = nullptr;
+    bool holds(const FrameHeader& chunk) const {
+      return chunk.offset <= bytes && chunk.length <= bytes - chunk.offset;
+    }
   };
   struct Early {  // a small message that nobody has asked for yet
     std::vector<uint8_t> bytes;
@@ -127,6 +130,7 @@ class Bundle {
     int64_t sentAt = 0;
     uint64_t queuedBefore = 0;
     const void* payload() const;
+    void copyPayload();  // the message's memory is needed no more, and it does not finish it
   };
   struct Slot {
     std::unique_ptr<Link> link;
@@ -152,8 +156,9 @@ class Bundle {
   FrameHeader headerOf(const Message& message, FrameKind kind, size_t length);
   void pump();
   size_t chunkBytesFor(const Outbound& out) const;
-  Slot* fastest(size_t bytes, int64_t now, const Slot* except);
-  Slot* linkFor(size_t bytes, int64_t now);
+  template <typename May>
+  Slot* earliest(size_t bytes, int64_t now, May&& may) const;
+  Slot* linkFor(size_t bytes, int64_t now) const;
   int64_t horizon(int64_t now) const;
   bool pollLinks();
   static void finish(Outbound* out);

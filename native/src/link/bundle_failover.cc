@@ -73,10 +73,14 @@ void Bundle::settle(uint64_t comm, uint16_t from, uint16_t to) {
 
 // It goes on from a copy: the frames behind it stay readable, and the memory is the user's again.
 void Bundle::keepOwnCopy(Unacked* frame) {
-  const auto* from = static_cast<const uint8_t*>(frame->payload());
-  keepOff(from, frame->header.length);
-  frame->small = std::make_shared<std::vector<uint8_t>>(from, from + frame->header.length);
-  frame->large.reset();
+  keepOff(frame->payload(), frame->header.length);
+  frame->copyPayload();
+}
+
+void Bundle::Unacked::copyPayload() {
+  const auto* from = static_cast<const uint8_t*>(payload());
+  small = std::make_shared<std::vector<uint8_t>>(from, from + header.length);
+  large.reset();
 }
 
 void Bundle::forget(uint64_t comm, uint16_t rank) {
@@ -117,11 +121,7 @@ Status Bundle::check(int64_t now) {
       Unacked again = oldest;
       again.header.replay = 1;
       // Whoever acknowledges first must not finish the message for both.
-      if (again.large) {
-        const auto* from = static_cast<const uint8_t*>(again.payload());
-        again.small = std::make_shared<std::vector<uint8_t>>(from, from + again.header.length);
-        again.large.reset();
-      }
+      if (again.large) again.copyPayload();
       repost(std::move(again), slot.get());
     }
     bool answeredElsewhere = std::any_of(slots_.begin(), slots_.end(), [&](const auto& other) {

@@ -37,6 +37,9 @@ class Link {
   // Has the kernel or the NIC taken all that was posted?
   virtual bool flushed() const = 0;
 
+  // Has the machine of the peer taken all that was posted? From then on this process may end.
+  virtual bool delivered() const = 0;
+
   // Nothing more lands in, and nothing is read from, these bytes: a frame on its way in is dropped,
   // one on its way out goes on from a copy.
   virtual void keepOff(const void* begin, size_t bytes) = 0;

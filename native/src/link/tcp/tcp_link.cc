@@ -2,7 +2,9 @@
 #include "link/tcp/tcp_link.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -157,6 +159,12 @@ void TcpLink::keepOff(const void* begin, size_t bytes) {
     frame.own.assign(frame.payload, frame.payload + frame.header.length);
     frame.payload = frame.own.data();
   }
+}
+
+// A socket that is closed with bytes unread throws away what it has not sent yet.
+bool TcpLink::delivered() const {
+  int queued = 0;
+  return out_.empty() && (ioctl(fd_.get(), SIOCOUTQ, &queued) != 0 || queued == 0);
 }
 
 void TcpLink::quiesce() {

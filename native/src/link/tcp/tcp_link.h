@@ -20,6 +20,7 @@ class TcpLink final : public Link {
   void post(const FrameHeader& header, const void* payload) override;
   Status poll() override;
   bool flushed() const override { return out_.empty(); }
+  bool delivered() const override;
   void keepOff(const void* begin, size_t bytes) override;
   void quiesce() override;
   int fd() const override { return fd_.get(); }
