@@ -5,12 +5,12 @@
 
 #include <sched.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
 #include "base/clock.h"
 #include "device/host/doorbell.h"
+#include "engine/fd_bell.h"
 
 namespace flexlink {
 
@@ -35,8 +35,7 @@ struct WaitPolicy {
 // perf/README.md).
 WaitPolicy waitPolicy(bool oversubscribed);
 
-// Lanes whose bytes come through sockets, which ring no doorbell: while there are any, sleeps are
-// naps. Relaxed: a waiter that misses a change naps the next time.
+// Counted by lanes whose bytes come through sockets; nobody asks for it since those ring.
 inline std::atomic<int> lanesWithoutBell{0};
 
 class Waiter {
@@ -80,15 +79,16 @@ class Waiter {
       ++yields_;
       sched_yield();
     } else {
-      bool naps = lanesWithoutBell.load(std::memory_order_relaxed) != 0;
-      bell.sleep(naps ? std::min(maxSleepNanos, kNapNanos) : maxSleepNanos, nothingYet);
+      bell.sleep(maxSleepNanos, [&] {
+        LastLook last;
+        return nothingYet();
+      });
       look_ = true;
     }
   }
 
  private:
   static constexpr int kYieldsBeforeLook = 2;
-  static constexpr int64_t kNapNanos = 500'000;
   static constexpr int64_t kLookNanos = 50'000;
 
   WaitPolicy policy_;

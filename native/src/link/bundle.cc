@@ -45,6 +45,9 @@ void Bundle::add(const std::function<std::unique_ptr<Link>(LinkEvents)>& make,
   slot->link = make({[this](const FrameHeader& header) { return place(header); },
                      [this, slot](const FrameHeader& header) { arrived(slot, header); }});
   slot->state.name = slot->link->name();
+  if (bell_ == nullptr) return;
+  bell_->add(slot->link->fd());
+  bell_->ring();  // sleepers are to listen to this one, too
 }
 
 void Bundle::listen(uint64_t comm, uint16_t rank, std::function<void(const FrameHeader&)> heard) {
@@ -182,7 +185,7 @@ void Bundle::chunkArrived(const FrameHeader& header) {
   inbound_.erase(found);
   // The same chunk may be on its way over two links.
   keepOff(done.data, done.bytes);
-  done.pending->fetch_sub(1, std::memory_order_release);
+  finish(&done.pending);
 }
 
 void Bundle::eagerArrived(const FrameHeader& header) {
@@ -210,7 +213,7 @@ void Bundle::eagerArrived(const FrameHeader& header) {
     earlyBytes_ -= early->second.bytes.size();
     early_.erase(early);
   }
-  done.pending->fetch_sub(1, std::memory_order_release);
+  finish(&done.pending);
 }
 
 void Bundle::credited(const FrameHeader& header) {
@@ -235,7 +238,7 @@ void Bundle::acknowledged(Slot* slot, uint64_t frames) {
     slot->model.observe(frame.sentAt, now, bytes, frame.queuedBefore);
     if (!frame.large) continue;
     frame.large->unacked -= frame.header.length;
-    if (frame.large->unacked == 0) finish(frame.large.get());
+    if (frame.large->unacked == 0) finish(&frame.large->pending);
   }
 }
 
@@ -347,16 +350,29 @@ bool Bundle::pollLinks() {
   return moved;
 }
 
+// Before sleeping it is not enough that another thread is at it, for that one may be through.
 Status Bundle::poll() {
-  std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-  if (!lock.owns_lock()) return Status::inProgress();
+  std::unique_lock<std::mutex> lock(mutex_, std::defer_lock);
+  if (aboutToSleep) {
+    lock.lock();
+  } else if (!lock.try_lock()) {
+    return Status::inProgress();
+  }
   if (!failure_.ok()) return failure_;
   bool moved = pollLinks();
   pump();
   // What that gave rise to leaves at once: nobody may poll for a while.
   if (moved) (void)pollLinks();
   if (!failure_.ok()) return failure_;
+  if (!moved && aboutToSleep) armBells();
   return moved ? Status() : Status::inProgress();
+}
+
+void Bundle::armBells() {
+  if (bell_ == nullptr) return;
+  for (auto& slot : slots_) {
+    if (slot->state.alive) bell_->arm(slot->link->fd(), !slot->link->flushed());
+  }
 }
 
 bool Bundle::flushed() const {

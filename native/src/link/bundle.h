@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "balance/link_model.h"
+#include "engine/fd_bell.h"
 #include "link/link.h"
 
 namespace flexlink {
@@ -39,7 +40,8 @@ struct Message {
   uint64_t count = 0;
 };
 
-// Transfers under way; whoever posts adds 1, the bundle takes 1 away (release) when it is finished.
+// Transfers under way; whoever posts adds 1, the bundle takes 1 away when it is finished and rings
+// the doorbell (seq_cst, pairs with Doorbell::sleep; acquire for who reads what has arrived).
 using Pending = std::atomic<uint32_t>;
 
 // What people see of one link.
@@ -56,7 +58,7 @@ struct LinkState {
 
 class Bundle {
  public:
-  explicit Bundle(std::string peer) : peer_(std::move(peer)) {}
+  explicit Bundle(std::string peer) : peer_(std::move(peer)), bell_(FdBell::instance()) {}
   Bundle(const Bundle&) = delete;
   Bundle& operator=(const Bundle&) = delete;
   ~Bundle();
@@ -83,7 +85,7 @@ class Bundle {
   void forget(uint64_t comm, uint16_t rank);
 
   // Moves what can be moved. ok: something moved; kInProgress: nothing, or another thread is at it;
-  // else no link is left, and why.
+  // else no link is left, and why. Within a LastLook, what comes later rings the doorbell.
   Status poll();
 
   // Has everything that was sent left this process? Whoever stops polling must see to it before.
@@ -161,7 +163,8 @@ class Bundle {
   Slot* linkFor(size_t bytes, int64_t now) const;
   int64_t horizon(int64_t now) const;
   bool pollLinks();
-  static void finish(Outbound* out);
+  void finish(Pending** pending);
+  void armBells();
   void keepOwnCopy(Unacked* frame);
   void post(Slot* slot, Unacked frame, int64_t now);
   void repost(Unacked frame, const Slot* except);
@@ -170,6 +173,7 @@ class Bundle {
   bool anyAlive() const;
 
   const std::string peer_;
+  FdBell* const bell_;        // may be null
   mutable std::mutex mutex_;  // guards all below
   std::vector<std::unique_ptr<Slot>> slots_;
   std::map<std::pair<uint64_t, uint16_t>, std::function<void(const FrameHeader&)>> listeners_;

@@ -41,9 +41,11 @@ void Bundle::leave(Slot* slot, const Status& why) {
   }
 }
 
-void Bundle::finish(Outbound* out) {
-  if (out->pending != nullptr) out->pending->fetch_sub(1, std::memory_order_release);
-  out->pending = nullptr;
+void Bundle::finish(Pending** pending) {
+  if (*pending == nullptr) return;
+  (*pending)->fetch_sub(1, std::memory_order_seq_cst);
+  *pending = nullptr;
+  if (bell_ != nullptr) bell_->ring();
 }
 
 void Bundle::settle(uint64_t comm, uint16_t from, uint16_t to) {
@@ -53,12 +55,12 @@ void Bundle::settle(uint64_t comm, uint16_t from, uint16_t to) {
   };
   std::erase_if(waiting_, [&](const auto& one) {
     if (!concerns(one.first)) return false;
-    finish(one.second.get());
+    finish(&one.second->pending);
     return true;
   });
   std::erase_if(ready_, [&](const auto& one) {
     if (!concerns(one->message.key)) return false;
-    finish(one.get());
+    finish(&one->pending);
     return true;
   });
   for (auto& slot : slots_) {
@@ -66,7 +68,7 @@ void Bundle::settle(uint64_t comm, uint16_t from, uint16_t to) {
       if (!frame.large || !concerns(frame.large->message.key)) continue;
       std::shared_ptr<Outbound> out = frame.large;
       keepOwnCopy(&frame);
-      finish(out.get());
+      finish(&out->pending);
     }
   }
 }

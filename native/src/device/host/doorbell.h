@@ -29,6 +29,7 @@ struct Doorbell {
   template <typename NothingYet>
   void sleep(int64_t nanos, NothingYet&& nothingYet) {
     sleepers.fetch_add(1, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // the last look comes after; see ring()
     uint32_t seen = word.load(std::memory_order_acquire);
     if (nothingYet()) futexWait(seen, nanos);
     sleepers.fetch_sub(1, std::memory_order_relaxed);

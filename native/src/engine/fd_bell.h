@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sockets that ring this process's doorbell: a thread that waits for bytes of a peer sleeps like
+// one that waits for memory. Costs nothing while nobody sleeps.
+#pragma once
+
+#include "base/fd.h"
+#include "base/status.h"
+#include "device/host/doorbell.h"
+
+namespace flexlink {
+
+// A set of descriptors, each of which rings once after it was armed. The control thread waits for
+// the set as a whole. Any thread.
+class FdBell {
+ public:
+  // The one of this process; null when the kernel refuses: then sleeps end by their time alone.
+  static FdBell* instance();
+
+  // Before the first arm(). Whoever closes the descriptor takes it out.
+  void add(int fd);
+
+  // Rings as soon as fd is readable (or, with toSend, writable), also when it is already.
+  void arm(int fd, bool toSend);
+
+  // Something that a sleeping thread may wait for has happened, by a seq_cst store.
+  void ring() { bell_->ring(); }
+
+ private:
+  Status start();
+  void onReady();
+
+  Fd set_;
+  Doorbell* bell_ = nullptr;
+};
+
+// True while this thread looks for the last time before it sleeps: whatever it looks at in vain
+// must ring when there is something.
+inline constinit thread_local bool aboutToSleep = false;
+
+class LastLook {
+ public:
+  LastLook() { aboutToSleep = true; }
+  LastLook(const LastLook&) = delete;
+  LastLook& operator=(const LastLook&) = delete;
+  ~LastLook() { aboutToSleep = false; }
+};
+
+}  // namespace flexlink
