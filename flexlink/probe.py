@@ -18,12 +18,14 @@ from typing import Any
 from flexlink import probe_layout as layout
 from flexlink.errors import FlexlinkError
 from flexlink.probe_folders import find
-from flexlink.probe_layout import COMM, HEADER, LANE, RECORD, Structure, name_of
+from flexlink.probe_layout import COMM, HEADER, LANE, LINK, RECORD, Structure, name_of, text_of
+from flexlink.probe_links import Owner, link_of, owner_of, taken
 from flexlink.probe_model import (
     Call,
     Clock,
     Communicator,
     Lane,
+    Link,
     Operation,
     Process,
     Record,
@@ -40,12 +42,6 @@ _TRIES = 64  # a lane that does operation after operation of 1 us is caught betw
 
 class ProbeError(FlexlinkError):
     """A file is no probe file that this version can read; the text says what is wrong with it."""
-
-
-def _text(raw: bytes) -> str:
-    """Text up to the first NUL, with nothing in it that could steer a terminal."""
-    text = raw.split(b"\0", 1)[0].decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _call(word: int, count: int) -> Call:
@@ -111,20 +107,22 @@ class ProbeReader:
         life = _life(header)
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         view = _View(self, clock, None if life == "dead" else now)
-        table = self._pread(layout.HEADER_BYTES, layout.SLOTS * layout.SLOT_BYTES)
-        found = (view.communicator(slot, table) for slot in range(layout.SLOTS))
+        table = self.pread(layout.HEADER_BYTES, layout.SLOTS * layout.SLOT_BYTES)
+        links = view.links()
+        found = (view.communicator(slot, table, links) for slot in range(layout.SLOTS))
         return Process(
             path=self.path,
             pid=header["pid"],
             uid=header["uid"],
-            program=_text(header["program"]),
-            host=_text(header["host"]),
+            program=text_of(header["program"]),
+            host=text_of(header["host"]),
             life=life,
             created_unix_ns=header["createdUnixNs"],
             gone_unix_ns=header["goneUnixNs"] or None,
             library_version=header["libraryVersion"],
             opened=header["opened"],
             unrecorded=header["unrecorded"],
+            unrecorded_links=header["unrecordedLinks"],
             read_ns=now,
             clock=clock,
             communicators=tuple(one for one in found if one is not None),
@@ -144,7 +142,7 @@ class ProbeReader:
         where = layout.HEADER_BYTES + slot * layout.SLOT_BYTES
         head = self._unpack(COMM, where)
         ring_at = layout.RINGS_OFFSET + slot * layout.RING_BYTES
-        before, ring, again = (self._pread(ring_at, layout.RING_BYTES) for _ in range(3))
+        before, ring, again = (self.pread(ring_at, layout.RING_BYTES) for _ in range(3))
         generation, written = head["generation"], head["records"]
         if self._unpack(COMM, where)["generation"] != generation:
             return Records((), 0, 0, generation)  # opened anew meanwhile: all this is a mixture
@@ -158,7 +156,8 @@ class ProbeReader:
         missed = max(written - after, 0) - len(got)
         return Records(tuple(got), missed, max(written, after), generation)
 
-    def _pread(self, offset: int, size: int) -> bytes:
+    def pread(self, offset: int, size: int) -> bytes:
+        """Bytes of the file. ProbeError: it is cut off."""
         data = os.pread(self._file, size, offset)
         if len(data) != size:
             raise ProbeError(
@@ -167,7 +166,7 @@ class ProbeReader:
         return data
 
     def _unpack(self, structure: Structure, offset: int) -> Fields:
-        return structure.unpack(self._pread(offset, structure.size))
+        return structure.unpack(self.pread(offset, structure.size))
 
     def steady(self, structure: Structure, offset: int, first: bytes) -> tuple[Fields, bool]:
         """Reads a structure with a version until its writer left it alone; `first`: read before.
@@ -175,10 +174,10 @@ class ProbeReader:
         Three readings with one even version prove that the middle one is of one piece, in whatever
         order the kernel copied its bytes. Returns the fields, and False when that never came.
         """
-        middle = self._pread(offset, structure.size)
+        middle = self.pread(offset, structure.size)
         before = first[:8]
         for _ in range(_TRIES):
-            last = self._pread(offset, structure.size)
+            last = self.pread(offset, structure.size)
             if before == middle[:8] == last[:8] and before[0] % 2 == 0:
                 return structure.unpack(middle), True
             before, middle = middle[:8], last
@@ -248,7 +247,20 @@ class _View:
         at = self.clock.at_ns(ticks)
         return None if at is None or self.now is None else max(self.now - at, 0)
 
-    def communicator(self, slot: int, table: bytes) -> Communicator | None:
+    def links(self) -> dict[Owner, list[Link]]:
+        """All links by their communicator."""
+        found: dict[Owner, list[Link]] = {}
+        table = self.reader.pread(layout.LINKS_OFFSET, layout.LINKS * LINK.size)
+        for at in taken(table):
+            first = table[at : at + LINK.size]
+            raw, steady = self.reader.steady(LINK, layout.LINKS_OFFSET + at, first)
+            if steady or self.now is None:  # of a dead process, what it was just writing counts
+                found.setdefault(owner_of(raw), []).append(link_of(raw, self.since))
+        return found
+
+    def communicator(
+        self, slot: int, table: bytes, links: dict[Owner, list[Link]]
+    ) -> Communicator | None:
         """table: the bytes of all slots. None: the slot was never used, or is changing hands."""
         at = slot * layout.SLOT_BYTES
         offset = layout.HEADER_BYTES + at
@@ -269,7 +281,7 @@ class _View:
             generation=raw["generation"],
             id=f"{raw['id']:016x}",
             parent=f"{raw['parent']:016x}" if raw["parent"] else None,
-            name=_text(raw["name"]),
+            name=text_of(raw["name"]),
             rank=raw["rankAndRanks"] & layout.NO_RANK,
             ranks=raw["rankAndRanks"] >> 32,
             host=raw["hostAndHosts"] & layout.NO_RANK,
@@ -283,6 +295,12 @@ class _View:
             bytes=sum(lane.bytes for lane in lanes),
             age_ns=self.since(raw["openedTicks"]),
             lanes=tuple(lanes),
+            links=tuple(
+                sorted(
+                    links.get((slot, raw["generation"] & 0xFFFFFFFF), []),
+                    key=lambda link: link.index,
+                )
+            ),
         )
 
     def lane(self, number: int, at: int, first: bytes) -> Lane | None:

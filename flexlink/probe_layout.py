@@ -11,20 +11,23 @@ import struct
 from typing import Any
 
 MAGIC = 0x45424F5250584C46  # "FLXPROBE"
-LAYOUT = 1
+LAYOUT = 2
 HEADER_BYTES = 4096
 SLOTS = 64
 LANES = 8
 RECORDS = 256
+LINKS = 1024
 NO_RANK = 0xFFFFFFFF
 RECORD_NO_RANK = 0xFFFFFF
 CLOCK_MONOTONIC = 0
 CLOCK_COUNTER = 1
 PHASE_IDLE = 0
 STATE_FREE = 0
+LINK_FREE = 0
 
 STATE_NAMES = ("free", "connecting", "ready", "finalizing", "failed", "aborted", "closed")
 PHASE_NAMES = ("idle", "started", "meeting", "moving", "leaving")
+LINK_STATE_NAMES = ("free", "never", "used", "left")
 LANE_NAMES = ("memory", "message", "vendor", "hier")
 # As in native/src/base/types.h.
 COLLECTIVE_NAMES = (
@@ -63,6 +66,12 @@ OP_NAMES = ("sum", "prod", "max", "min", "avg", "premulsum")
 def name_of(names: tuple[str, ...], number: int) -> str:
     """The name of `number`, or the number itself where it has none (another version wrote it)."""
     return names[number] if 0 <= number < len(names) else str(number)
+
+
+def text_of(raw: bytes) -> str:
+    """Text up to the first NUL, with nothing in it that could steer a terminal."""
+    text = raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class Structure:
@@ -131,13 +140,17 @@ HEADER = Structure(
         ("recordBytes", "I"),
         ("recordCount", "I"),
         ("libraryVersion", "I"),
-        ("reserved0", "I"),
+        ("linksOffset", "I"),
         ("program", "32s"),
         ("host", "64s"),
         ("opened", "Q"),
         ("unrecorded", "Q"),
         ("goneUnixNs", "Q"),
-        ("reserved1", "10Q"),
+        ("linkBytes", "I"),
+        ("linkCount", "I"),
+        ("linksTaken", "Q"),
+        ("unrecordedLinks", "Q"),
+        ("reserved1", "7Q"),
         ("clock", f"{CLOCK.size}s"),
     ),
 )
@@ -201,12 +214,35 @@ RECORD = Structure(
     ),
 )
 
-STRUCTURES = (HEADER, CLOCK, COMM, LANE, RECORD)
+LINK = Structure(
+    "FlexlinkProbeLink",
+    (
+        ("version", "Q"),
+        ("owner", "Q"),
+        ("peer", "Q"),
+        ("index", "Q"),
+        ("state", "Q"),
+        ("bytesOut", "Q"),
+        ("bytesIn", "Q"),
+        ("replays", "Q"),
+        ("bytesPerSecond", "Q"),
+        ("latencyNanos", "Q"),
+        ("sinceTicks", "Q"),
+        ("writtenTicks", "Q"),
+        ("reserved", "Q"),
+        ("name", "32s"),
+        ("host", "32s"),
+        ("why", "88s"),
+    ),
+)
+
+STRUCTURES = (HEADER, CLOCK, COMM, LANE, RECORD, LINK)
 
 SLOT_BYTES = COMM.size + LANES * LANE.size
 RINGS_OFFSET = HEADER_BYTES + SLOTS * SLOT_BYTES
 RING_BYTES = RECORDS * RECORD.size
-FILE_BYTES = RINGS_OFFSET + SLOTS * RING_BYTES
+LINKS_OFFSET = RINGS_OFFSET + SLOTS * RING_BYTES
+FILE_BYTES = LINKS_OFFSET + LINKS * LINK.size
 
 # What the header of a file of this layout must say; anything else is damage.
 EXPECTED_HEADER = {
@@ -221,4 +257,7 @@ EXPECTED_HEADER = {
     "ringsOffset": RINGS_OFFSET,
     "recordBytes": RECORD.size,
     "recordCount": RECORDS,
+    "linksOffset": LINKS_OFFSET,
+    "linkBytes": LINK.size,
+    "linkCount": LINKS,
 }

@@ -84,6 +84,35 @@ class Lane:
 
 
 @dataclass(frozen=True)
+class Link:
+    """One link to one peer. Bytes and fits are the connection's, for all communicators that use it.
+
+    Attributes:
+        index: which of its communicator's links. name: tcp:eth0.
+        peer: rank; None where it is of no peer (a NIC that is out). host, host_name: the peer's.
+        state: used; never (it was not connected); left (it has failed). why: one phrase.
+        bytes_out, bytes_in: payload, what was sent again included. replays: frames sent again.
+        bytes_per_s, latency_ns: as the library has fitted them.
+        since_ns: for how long it has been in this state; age_ns: since the numbers were true.
+    """
+
+    index: int
+    name: str
+    peer: int | None
+    host: int
+    host_name: str
+    state: str
+    why: str
+    bytes_out: int
+    bytes_in: int
+    replays: int
+    bytes_per_s: int
+    latency_ns: int
+    since_ns: int | None
+    age_ns: int | None
+
+
+@dataclass(frozen=True)
 class Communicator:
     """One rank's view of one communicator."""
 
@@ -105,6 +134,7 @@ class Communicator:
     bytes: int
     age_ns: int | None
     lanes: tuple[Lane, ...]  # those that have carried something
+    links: tuple[Link, ...]  # by index
 
 
 @dataclass(frozen=True)
@@ -122,6 +152,7 @@ class Process:
     library_version: int
     opened: int
     unrecorded: int  # communicators that found no slot and are not shown
+    unrecorded_links: int  # links that found no place and are not shown
     read_ns: int  # CLOCK_MONOTONIC of this reading
     clock: Clock
     communicators: tuple[Communicator, ...]

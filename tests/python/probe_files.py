@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from flexlink import probe_layout, process_life
-from flexlink.probe_layout import CLOCK, COMM, HEADER, LANE, RECORD, Structure
+from flexlink.probe_layout import CLOCK, COMM, HEADER, LANE, LINK, RECORD, Structure
 
 TICKS_AT = 10**15  # the clock pair: these ticks are START_NS, and a tick is 2 ns
 START_NS = 5_000_000_000
@@ -75,6 +75,13 @@ class FakeFile:
         ring = probe_layout.RINGS_OFFSET + slot * probe_layout.RING_BYTES
         at = ring + number % probe_layout.RECORDS * RECORD.size
         self.set(RECORD, at, **{"version": 2 * number + 2} | fields)
+
+    def link(self, place: int, texts: tuple[bytes, bytes, bytes], **fields: int) -> None:
+        """Sets a link of the communicator in slot 0; texts: name, host, why."""
+        at = probe_layout.LINKS_OFFSET + place * LINK.size
+        self.set(LINK, at, **{"version": 2, "owner": 1 << 32, "state": 2} | fields)
+        for name, text in zip(("name", "host", "why"), texts, strict=True):
+            self.set_bytes(at + LINK.offsets[name], text)
 
     def write(self, folder: Path, name: str = "probe-1-1.flx") -> Path:
         """Writes the file; returns its path."""

@@ -257,10 +257,10 @@ def test_slot_out_of_range_is_refused(tmp_path: Path) -> None:
     [
         (lambda file: file.set(HEADER, 0, magic=0), "not finished yet"),
         (lambda file: file.set(HEADER, 0, magic=5), r"not a probe file \(starts with 0x5\)"),
-        (lambda file: file.set(HEADER, 0, layout=2), "layout 2, this version reads 1"),
+        (lambda file: file.set(HEADER, 0, layout=1), "layout 1, this version reads 2"),
         (lambda file: file.set(HEADER, 0, slotCount=65), "damaged: slotCount is 65, not 64"),
         (lambda file: file.data.__delitem__(slice(100, None)), "cut off: 384 bytes wanted at 0"),
-        (lambda file: file.data.__delitem__(slice(5000, None)), "cut off: 5000 of 1134592 bytes"),
+        (lambda file: file.data.__delitem__(slice(5000, None)), "cut off: 5000 of 1396736 bytes"),
     ],
     ids=["no-magic", "other-magic", "other-layout", "damaged", "cut-header", "cut-slots"],
 )

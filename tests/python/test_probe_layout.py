@@ -20,6 +20,8 @@ CONSTANTS = {
     "FLEXLINK_PROBE_SLOTS": probe_layout.SLOTS,
     "FLEXLINK_PROBE_LANES": probe_layout.LANES,
     "FLEXLINK_PROBE_RECORDS": probe_layout.RECORDS,
+    "FLEXLINK_PROBE_LINKS": probe_layout.LINKS,
+    "FLEXLINK_PROBE_LINKS_OFFSET": probe_layout.LINKS_OFFSET,
     "FLEXLINK_PROBE_NO_RANK": probe_layout.NO_RANK,
     "FLEXLINK_PROBE_RECORD_NO_RANK": probe_layout.RECORD_NO_RANK,
     "FLEXLINK_PROBE_CLOCK_MONOTONIC": probe_layout.CLOCK_MONOTONIC,
@@ -39,6 +41,10 @@ CONSTANTS = {
     **{
         f"FLEXLINK_PROBE_LANE_{name.upper()}": number
         for number, name in enumerate(probe_layout.LANE_NAMES)
+    },
+    **{
+        f"FLEXLINK_PROBE_LINK_{name.upper()}": number
+        for number, name in enumerate(probe_layout.LINK_STATE_NAMES)
     },
     "FLEXLINK_PROBE_CALL(1, 2, 3, 4, 5)": 1 | 2 << 8 | 3 << 16 | 4 << 24 | 5 << 32,
     "FLEXLINK_PROBE_CALL(0, 0, 0, 0, -1)": probe_layout.NO_RANK << 32,

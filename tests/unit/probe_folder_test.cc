@@ -204,7 +204,7 @@ TEST(ProbeFile, SpaceThatCannotBeReservedIsAnErrorAndLeavesNoFile) {
     const rlimit limit{4096, 4096};
     if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
     auto file = ProbeFile::create(folder.path());
-    const std::string wanted = "reserve 1134592 bytes in " + folder.path() + ": File too large";
+    const std::string wanted = "reserve 1396736 bytes in " + folder.path() + ": File too large";
     return !file.ok() && file.status().text() == wanted ? 0 : 2;
   });
   EXPECT_EQ(status, 0);
@@ -213,29 +213,12 @@ TEST(ProbeFile, SpaceThatCannotBeReservedIsAnErrorAndLeavesNoFile) {
 
 // A child that writes one operation, says so, and waits to be killed. Returns the file's path.
 std::string killedWriter(const std::string& folder) {
-  int says[2];
-  EXPECT_EQ(::pipe(says), 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    auto made = ProbeWriter::create(folder);
-    if (!made.ok()) ::_exit(1);
-    ProbeWriter& writer = *made.value();
+  return probetest::killedWriter(folder, [](ProbeWriter& writer) {
     ProbeComm* comm = writer.openComm({42, 0, 1, 2, 0, 1, "killed"});
     comm->begin(0, {0, 7, 0, -1, 3, 12});
     comm->end(0, 0);
     comm->begin(1, {0, 7, 0, -1, 5, 20});
-    const std::string path = writer.path();
-    if (::write(says[1], path.data(), path.size()) < 0) ::_exit(1);
-    while (true) ::pause();
-  }
-  char path[256] = "";
-  const ssize_t got = ::read(says[0], path, sizeof(path) - 1);
-  ::close(says[0]);
-  ::close(says[1]);
-  EXPECT_GT(got, 0);
-  ::kill(child, SIGKILL);
-  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
-  return path;
+  });
 }
 
 TEST(ProbeFile, KilledProcessLeavesAReadableFile) {

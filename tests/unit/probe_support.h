@@ -4,7 +4,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -84,6 +86,10 @@ class Reader {
                  number % FLEXLINK_PROBE_RECORDS];
   }
 
+  FlexlinkProbeLink& link(int place) const {
+    return reinterpret_cast<FlexlinkProbeLink*>(bytes_ + header().linksOffset)[place];
+  }
+
  private:
   std::byte* bytes_ = nullptr;
 };
@@ -107,5 +113,28 @@ class Probe {
  public:
   const Reader reader;
 };
+
+// A process that has made a writer, has done `work` with it and was killed; the path of its file.
+inline std::string killedWriter(const std::string& folder, void (*work)(ProbeWriter&)) {
+  int says[2];
+  EXPECT_EQ(::pipe(says), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto made = ProbeWriter::create(folder);
+    if (!made.ok()) ::_exit(1);
+    work(*made.value());
+    const std::string path = made.value()->path();
+    if (::write(says[1], path.data(), path.size()) < 0) ::_exit(1);
+    while (true) ::pause();
+  }
+  char path[256] = "";
+  const ssize_t got = ::read(says[0], path, sizeof(path) - 1);
+  ::close(says[0]);
+  ::close(says[1]);
+  EXPECT_GT(got, 0);
+  ::kill(child, SIGKILL);
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+  return path;
+}
 
 }  // namespace flexlink::probetest

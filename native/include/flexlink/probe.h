@@ -11,13 +11,17 @@
 
 /* "FLXPROBE" as a little-endian word. Written last: a file without it is not finished. */
 #define FLEXLINK_PROBE_MAGIC UINT64_C(0x45424f5250584c46)
-#define FLEXLINK_PROBE_LAYOUT 1u
+#define FLEXLINK_PROBE_LAYOUT 2u
 
 #define FLEXLINK_PROBE_HEADER_BYTES 4096u
 #define FLEXLINK_PROBE_SLOTS 64u /* communicators of one process that are open at the same time */
 #define FLEXLINK_PROBE_LANES 8u  /* live states of one communicator */
 #define FLEXLINK_PROBE_RECORDS 256u /* completed operations that are kept for each communicator */
+#define FLEXLINK_PROBE_LINKS 1024u  /* links of all communicators of one process */
 #define FLEXLINK_PROBE_NAME_BYTES 56u
+#define FLEXLINK_PROBE_LINK_NAME_BYTES 32u
+#define FLEXLINK_PROBE_LINK_HOST_BYTES 32u
+#define FLEXLINK_PROBE_LINK_WHY_BYTES 88u
 #define FLEXLINK_PROBE_HOST_BYTES 64u
 #define FLEXLINK_PROBE_PROGRAM_BYTES 32u
 #define FLEXLINK_PROBE_BOOT_BYTES 16u
@@ -44,6 +48,12 @@
 #define FLEXLINK_PROBE_PHASE_MEETING 2u /* waits until the peers have entered it */
 #define FLEXLINK_PROBE_PHASE_MOVING 3u  /* copies or reduces */
 #define FLEXLINK_PROBE_PHASE_LEAVING 4u /* own work is done, peers still read our memory */
+
+/* State of a link. */
+#define FLEXLINK_PROBE_LINK_FREE 0u  /* the place was never used */
+#define FLEXLINK_PROBE_LINK_NEVER 1u /* it was not connected: why says the reason */
+#define FLEXLINK_PROBE_LINK_USED 2u
+#define FLEXLINK_PROBE_LINK_LEFT 3u /* it was used until it failed: why says how */
 
 /* Which lane a live state belongs to; the other numbers have no meaning yet. */
 #define FLEXLINK_PROBE_LANE_MEMORY 0u
@@ -126,6 +136,29 @@ typedef struct {
   FlexlinkProbeLane lanes[FLEXLINK_PROBE_LANES];
 } FlexlinkProbeSlot;
 
+/* One link of one communicator to one peer: 256 bytes, written some hundred times a second at most.
+ * Its numbers are those of the connection, which all communicators between the two processes
+ * share. */
+typedef struct {
+  uint64_t version;
+  uint64_t owner;    /* slot of its communicator | low half of that slot's generation << 32 */
+  uint64_t peer;     /* rank | host number << 32; FLEXLINK_PROBE_NO_RANK: of no peer (a NIC that is
+                        out) */
+  uint64_t index;    /* which of its communicator's links */
+  uint64_t state;    /* FLEXLINK_PROBE_LINK_* */
+  uint64_t bytesOut; /* payload, what was sent again included */
+  uint64_t bytesIn;
+  uint64_t replays;        /* frames that other links had to send again for it */
+  uint64_t bytesPerSecond; /* as fitted while other links were at work, too */
+  uint64_t latencyNanos;   /* as fitted: from the last byte's leaving to its acknowledgement */
+  uint64_t sinceTicks;     /* when it came to be in its state */
+  uint64_t writtenTicks;   /* when all this was so */
+  uint64_t reserved;
+  char name[FLEXLINK_PROBE_LINK_NAME_BYTES]; /* "tcp:eth0"; UTF-8 as all text, filled with zeros */
+  char host[FLEXLINK_PROBE_LINK_HOST_BYTES]; /* the peer's host */
+  char why[FLEXLINK_PROBE_LINK_WHY_BYTES];   /* one phrase */
+} FlexlinkProbeLink;
+
 /* Two readings of both clocks. A tick is (lastNs - firstNs) / (lastTicks - firstTicks) ns. */
 typedef struct {
   uint64_t version;
@@ -159,20 +192,26 @@ typedef struct {
   uint32_t recordBytes;
   uint32_t recordCount;    /* of one ring */
   uint32_t libraryVersion; /* FlexLink's: major * 10000 + minor * 100 + patch */
-  uint32_t reserved0;
+  uint32_t linksOffset;
   char program[FLEXLINK_PROBE_PROGRAM_BYTES]; /* /proc/self/comm */
   char host[FLEXLINK_PROBE_HOST_BYTES];       /* gethostname */
   uint64_t opened;                            /* communicators that were ever opened, alone */
   uint64_t unrecorded; /* of these: had no slot and are not seen here, alone */
   uint64_t goneUnixNs; /* CLOCK_REALTIME when its process was first found dead, or 0 */
-  uint64_t reserved1[10];
+  uint32_t linkBytes;
+  uint32_t linkCount;
+  uint64_t linksTaken;      /* places that were ever given to a link, alone */
+  uint64_t unrecordedLinks; /* links that found no place and are not seen here, alone */
+  uint64_t reserved1[7];
   FlexlinkProbeClock clock;
 } FlexlinkProbeHeader;
 
 #define FLEXLINK_PROBE_RINGS_OFFSET \
   (FLEXLINK_PROBE_HEADER_BYTES + FLEXLINK_PROBE_SLOTS * (uint32_t)sizeof(FlexlinkProbeSlot))
-#define FLEXLINK_PROBE_FILE_BYTES \
-  (FLEXLINK_PROBE_RINGS_OFFSET +  \
+#define FLEXLINK_PROBE_LINKS_OFFSET \
+  (FLEXLINK_PROBE_RINGS_OFFSET +    \
    FLEXLINK_PROBE_SLOTS * FLEXLINK_PROBE_RECORDS * (uint32_t)sizeof(FlexlinkProbeRecord))
+#define FLEXLINK_PROBE_FILE_BYTES \
+  (FLEXLINK_PROBE_LINKS_OFFSET + FLEXLINK_PROBE_LINKS * (uint32_t)sizeof(FlexlinkProbeLink))
 
 #endif /* FLEXLINK_PROBE_H_ */

@@ -66,6 +66,9 @@ void describeLayout(FlexlinkProbeHeader& header) {
   header.ringsOffset = FLEXLINK_PROBE_RINGS_OFFSET;
   header.recordBytes = sizeof(FlexlinkProbeRecord);
   header.recordCount = FLEXLINK_PROBE_RECORDS;
+  header.linksOffset = FLEXLINK_PROBE_LINKS_OFFSET;
+  header.linkBytes = sizeof(FlexlinkProbeLink);
+  header.linkCount = FLEXLINK_PROBE_LINKS;
 }
 
 void describeProcess(FlexlinkProbeHeader& header, const ProcessId& self) {

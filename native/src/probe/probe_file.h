@@ -31,6 +31,10 @@ class ProbeFile {
            size_t{FLEXLINK_PROBE_RECORDS} * static_cast<size_t>(i);
   }
 
+  FlexlinkProbeLink& link(int i) const {
+    return reinterpret_cast<FlexlinkProbeLink*>(bytes_ + FLEXLINK_PROBE_LINKS_OFFSET)[i];
+  }
+
   // In a forked child, before anything else runs there: private memory takes the place of the
   // file, which is the parent's, so that a stray write is harmless. Not MADV_DONTFORK: that leaves
   // a hole, into which the first thing that allocates in the child may be mapped.

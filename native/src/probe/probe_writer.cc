@@ -39,6 +39,8 @@ struct ProbeWriter::Parts {
   std::array<bool, FLEXLINK_PROBE_SLOTS> open{};
   std::array<uint64_t, FLEXLINK_PROBE_SLOTS> closedAt{};  // order of closing; 0: never used
   uint64_t closings = 0;
+  std::array<bool, FLEXLINK_PROBE_LINKS> linkTaken{};
+  std::array<uint64_t, FLEXLINK_PROBE_LINKS> linkFreedAt{};  // order; 0: never used
   std::atomic_flag clockBusy;  // its partner is itself: whoever finds it set lets the other refresh
 };
 
@@ -100,10 +102,7 @@ int ProbeWriter::takeSlot() {
 ProbeComm* ProbeWriter::openComm(const ProbeCommInfo& info) {
   const std::lock_guard lock(parts_->mutex);
   const int number = takeSlot();
-  if (number < 0) {
-    auto* place = new PrivatePlace;
-    return new ProbeComm(this, {&place->slot, &place->ring, 0, -1}, parts_->counter);
-  }
+  if (number < 0) return openUnseen();
   refreshClock();
   auto* comm = new ProbeComm(
       this,
@@ -111,6 +110,11 @@ ProbeComm* ProbeWriter::openComm(const ProbeCommInfo& info) {
       parts_->counter);
   comm->resetSlot(info);
   return comm;
+}
+
+ProbeComm* ProbeWriter::openUnseen() {
+  auto* place = new PrivatePlace;
+  return new ProbeComm(this, {&place->slot, &place->ring, 0, -1}, parts_->counter);
 }
 
 void ProbeWriter::closeComm(ProbeComm* comm) {
@@ -123,8 +127,27 @@ void ProbeWriter::closeComm(ProbeComm* comm) {
     ProbeComm::put(comm->slot_->comm.closedTicks, comm->ticks());
     parts_->open[comm->slotNumber_] = false;
     parts_->closedAt[comm->slotNumber_] = ++parts_->closings;
+    for (int place : comm->linkPlaces_) {
+      if (place < 0) continue;
+      parts_->linkTaken[place] = false;
+      parts_->linkFreedAt[place] = parts_->closings;
+    }
   }
   delete comm;
+}
+
+// As takeSlot(), of the links' table.
+int ProbeWriter::takeLinkPlace() {
+  const std::lock_guard lock(parts_->mutex);
+  FlexlinkProbeHeader& header = parts_->file->header();
+  int best = -1;
+  for (int i = 0; i < static_cast<int>(FLEXLINK_PROBE_LINKS); ++i) {
+    if (parts_->linkTaken[i]) continue;
+    if (best < 0 || parts_->linkFreedAt[i] < parts_->linkFreedAt[best]) best = i;
+  }
+  ProbeComm::add(best < 0 ? header.unrecordedLinks : header.linksTaken, 1);
+  if (best >= 0) parts_->linkTaken[best] = true;
+  return best;
 }
 
 void ProbeWriter::refreshClock() {
@@ -145,12 +168,56 @@ void ProbeComm::refreshClock(uint64_t now) {
   writer_->refreshClock();
 }
 
+void ProbeComm::putText(char* to, size_t bytes, const char* text) {
+  auto* words = reinterpret_cast<uint64_t*>(to);
+  const size_t length = strnlen(text, bytes);
+  for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    if (at < length) std::memcpy(&word, text + at, std::min(length - at, sizeof(word)));
+    put(words[at / sizeof(uint64_t)], word);
+  }
+}
+
+int ProbeComm::linkPlace(uint32_t index) {
+  if (slotNumber_ < 0 || index >= FLEXLINK_PROBE_LINKS) return -1;
+  while (linkPlaces_.size() <= index) linkPlaces_.push_back(writer_->takeLinkPlace());
+  return linkPlaces_[index];
+}
+
+void ProbeComm::link(uint32_t index, const ProbeLinkInfo& info) {
+  const int place = linkPlace(index);
+  if (place < 0) return;
+  FlexlinkProbeLink& out = writer_->parts_->file->link(place);
+  const uint64_t now = ticks();
+  const uint64_t owner = pair(static_cast<uint32_t>(slotNumber_), generation_);
+  const auto state = static_cast<uint64_t>(info.state);
+  const bool same = own(out.owner) == owner && own(out.index) == index && own(out.state) == state;
+  const uint64_t version = own(out.version) | 1;
+  put(out.version, version);
+  if (!same) put(out.sinceTicks, now);
+  put(out.owner, owner);
+  put(out.peer, pair(info.peer, info.peerHost));
+  put(out.index, index);
+  put(out.state, state);
+  put(out.bytesOut, info.bytesOut);
+  put(out.bytesIn, info.bytesIn);
+  put(out.replays, info.replays);
+  put(out.bytesPerSecond, info.bytesPerSecond);
+  put(out.latencyNanos, info.latencyNanos);
+  put(out.writtenTicks, now);
+  putText(out.name, sizeof(out.name), info.name);
+  putText(out.host, sizeof(out.host), info.host);
+  putText(out.why, sizeof(out.why), info.why);
+  put(out.version, version + 1);
+}
+
 // The slot's last user is gone; readers may still be looking at it, so every word goes by put().
 void ProbeComm::resetSlot(const ProbeCommInfo& info) {
   FlexlinkProbeComm& comm = slot_->comm;
   const uint64_t version = own(comm.version) | 1;
   put(comm.version, version);
   add(comm.generation, 1);
+  generation_ = static_cast<uint32_t>(own(comm.generation));
   for (FlexlinkProbeLane& lane : slot_->lanes) {
     // All but the version, which only ever grows.
     const uint64_t laneVersion = own(lane.version) | 1;
@@ -170,10 +237,7 @@ void ProbeComm::resetSlot(const ProbeCommInfo& info) {
   put(comm.rankAndRanks, pair(info.rank, info.ranks));
   put(comm.hostAndHosts, pair(info.host, info.hosts));
   put(comm.openedTicks, ticks());
-  uint64_t name[FLEXLINK_PROBE_NAME_BYTES / sizeof(uint64_t)] = {};
-  std::memcpy(name, info.name, strnlen(info.name, sizeof(name)));
-  auto* words = reinterpret_cast<uint64_t*>(comm.name);
-  for (size_t i = 0; i < std::size(name); ++i) put(words[i], name[i]);
+  putText(comm.name, sizeof(comm.name), info.name);
   state(ProbeState::kConnecting);
   put(comm.version, version + 1);
 }

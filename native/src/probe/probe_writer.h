@@ -8,48 +8,14 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "flexlink/probe.h"
+#include "probe/probe_values.h"
 #include "probe/ticks.h"
 
 namespace flexlink {
-
-enum class ProbePhase : uint8_t {
-  kIdle = FLEXLINK_PROBE_PHASE_IDLE,
-  kStarted = FLEXLINK_PROBE_PHASE_STARTED,
-  kMeeting = FLEXLINK_PROBE_PHASE_MEETING,
-  kMoving = FLEXLINK_PROBE_PHASE_MOVING,
-  kLeaving = FLEXLINK_PROBE_PHASE_LEAVING,
-};
-
-enum class ProbeState : uint8_t {
-  kConnecting = FLEXLINK_PROBE_STATE_CONNECTING,
-  kReady = FLEXLINK_PROBE_STATE_READY,
-  kFinalizing = FLEXLINK_PROBE_STATE_FINALIZING,
-  kFailed = FLEXLINK_PROBE_STATE_FAILED,
-  kAborted = FLEXLINK_PROBE_STATE_ABORTED,
-  kClosed = FLEXLINK_PROBE_STATE_CLOSED,
-};
-
-struct ProbeSignature {
-  uint8_t collective = 0;  // Collective of base/types.h
-  uint8_t type = 0;        // DataType
-  uint8_t op = 0;          // ReduceOp
-  int32_t root = -1;       // of send and receive: the peer
-  uint64_t count = 0;      // elements, as in the call
-  uint64_t bytes = 0;      // what progress() will have reached at the end
-};
-
-struct ProbeCommInfo {
-  uint64_t id = 0;      // equal on all ranks, e.g. a hash of the unique id
-  uint64_t parent = 0;  // id of the communicator that this one was split from
-  uint32_t rank = 0;
-  uint32_t ranks = 0;
-  uint32_t host = 0;
-  uint32_t hosts = 1;
-  const char* name = "";  // copied; cut at FLEXLINK_PROBE_NAME_BYTES
-};
 
 class ProbeWriter;
 
@@ -89,6 +55,12 @@ class alignas(64) ProbeComm {
   void ended(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane = 0);
   void rest(uint8_t lane = 0);
 
+  // The links to peers, numbered from 0 as the caller likes. To be told again and again while they
+  // work, but only when linksDue() says so: about a hundred times a second, and never where nobody
+  // can read it.
+  bool linksDue();
+  void link(uint32_t index, const ProbeLinkInfo& info);
+
   // Any thread, as entered().
   void state(ProbeState state) { put(slot_->comm.state, static_cast<uint64_t>(state)); }
 
@@ -123,6 +95,7 @@ class alignas(64) ProbeComm {
   void record(const FlexlinkProbeLane& lane, const Ended& what);
   static void endWait(FlexlinkProbeLane& live, uint64_t now);
   void refreshClock(uint64_t now);  // once in a while: one clock_gettime
+  int linkPlace(uint32_t index);
 
   // Partner of all of these: the acquire loads of a reader in another process or thread. Release on
   // every word, so that none is seen before the odd version that was stored ahead of it; on x86 it
@@ -134,6 +107,7 @@ class alignas(64) ProbeComm {
     return std::atomic_ref<uint64_t>(const_cast<uint64_t&>(word)).load(std::memory_order_relaxed);
   }
   static void add(uint64_t& word, uint64_t more) { put(word, own(word) + more); }
+  static void putText(char* to, size_t bytes, const char* text);  // whole words; cut, zeros behind
 
   // Nothing that steers the writer is ever read from the file: another process may scribble there.
   FlexlinkProbeSlot* const slot_;
@@ -141,8 +115,11 @@ class alignas(64) ProbeComm {
   const uint64_t mask_;
   const bool counter_;  // ticks are counterTicks()
   uint64_t recordsWritten_ = 0;
-  uint64_t nextSeq_ = 0;  // highest completed operation number + 1
-  uint64_t clockAt_ = 0;  // ticks of this communicator's last refresh of the file's clock
+  uint64_t nextSeq_ = 0;         // highest completed operation number + 1
+  uint64_t clockAt_ = 0;         // ticks of this communicator's last refresh of the file's clock
+  uint64_t linksAt_ = 0;         // ticks of the last linksDue() that said yes; 0: never
+  uint32_t generation_ = 0;      // of the slot, low half
+  std::vector<int> linkPlaces_;  // by index: place in the file's table; -1: none was left
   ProbeWriter* const writer_;
   const int slotNumber_;
 };
@@ -162,6 +139,8 @@ class ProbeWriter {
   // Never null. Closed by closeComm, which frees it; its last records stay readable in the file
   // until its slot is needed again.
   ProbeComm* openComm(const ProbeCommInfo& info);
+  // One that nobody sees: for what is part of another communicator's operations.
+  ProbeComm* openUnseen();
   void closeComm(ProbeComm* comm);
 
   // Of the file; "" when the probe is off.
@@ -170,12 +149,22 @@ class ProbeWriter {
  private:
   friend class ProbeComm;
   struct Parts;
+  int takeLinkPlace();
   explicit ProbeWriter(std::unique_ptr<Parts> parts);
   int takeSlot();
   void refreshClock();
 
   const std::unique_ptr<Parts> parts_;
 };
+
+inline bool ProbeComm::linksDue() {
+  constexpr uint64_t kLinkTicks = uint64_t{1} << 24;  // 7 ms at 2.5 GHz
+  if (slotNumber_ < 0) return false;
+  const uint64_t now = ticks();
+  if (linksAt_ != 0 && now - linksAt_ < kLinkTicks) return false;
+  linksAt_ = now;
+  return true;
+}
 
 inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);

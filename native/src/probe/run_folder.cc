@@ -46,7 +46,7 @@ bool isOurFolder(const char* path, uint32_t uid) {
 // Gives the pages back that the process never used: of a megabyte some ten pages stay.
 void releaseUnused(int file, const FlexlinkProbeHeader& header) {
   constexpr off_t kPage = 4096;
-  // Slots are taken in order before one is taken again.
+  // Slots, and the places of links, are taken in order before one is taken again.
   const auto used = static_cast<off_t>(std::min<uint64_t>(header.opened, FLEXLINK_PROBE_SLOTS));
   const off_t slots = FLEXLINK_PROBE_HEADER_BYTES + used * off_t{sizeof(FlexlinkProbeSlot)};
   const off_t rings = FLEXLINK_PROBE_RINGS_OFFSET +
@@ -57,7 +57,11 @@ void releaseUnused(int file, const FlexlinkProbeHeader& header) {
     if (from < to) ::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from);
   };
   punch(slots, FLEXLINK_PROBE_RINGS_OFFSET);
-  punch(rings, FLEXLINK_PROBE_FILE_BYTES);
+  punch(rings, FLEXLINK_PROBE_LINKS_OFFSET);
+  const auto taken =
+      static_cast<off_t>(std::min<uint64_t>(header.linksTaken, FLEXLINK_PROBE_LINKS));
+  punch(FLEXLINK_PROBE_LINKS_OFFSET + taken * off_t{sizeof(FlexlinkProbeLink)},
+        FLEXLINK_PROBE_FILE_BYTES);
 }
 
 // Notes the first time that the owner was found dead; later calls read it back.
