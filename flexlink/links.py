@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`flexlink links`: what the running jobs of this user do, seen from outside through their probes.
 
-It shows and judges nothing: communicators, lanes, operations, bytes, and who waits for whom.
+It shows and judges nothing: communicators, lanes, links, operations, bytes, who waits for whom.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flexlink import probe, probe_folders
+from flexlink.link_table import LinkKey, LinkRate, key_of, link_lines, link_rates, shares
 from flexlink.probe_model import Communicator, Lane, Process, Snapshot
+from flexlink.text_table import amount, columns, duration, ranges
 
 Key = tuple[str, int, int]  # file, slot, generation: one rank of one communicator
 
@@ -90,30 +92,6 @@ def _in_use(row: Row) -> bool:
     return row.process.life != "dead" and row.comm.state != "closed"
 
 
-def amount(number: float) -> str:
-    """Bytes with a unit of three digits: 999 B, 1.50 KiB, 12.3 GiB."""
-    if number < 1000:
-        return f"{number:.0f} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        number /= 1024
-        if number < 999.5:
-            return f"{number:.3g} {unit}"
-    return f"{number / 1024:.3g} PiB"
-
-
-def duration(nanos: int | None) -> str:
-    """A time with a unit: 850 ns, 12.3 us, 4.56 ms, 7.89 s, 2h05m; ? where it is not known."""
-    if nanos is None:
-        return "?"
-    if nanos >= 120 * 10**9:
-        minutes = nanos // (60 * 10**9)
-        return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m"
-    for unit, size in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
-        if nanos >= size:
-            return f"{nanos / size:.3g} {unit}"
-    return f"{nanos} ns"
-
-
 def doing(row: Row) -> str:
     """What the rank does now, in a few words."""
     lanes = [lane for lane in row.comm.lanes if lane.now is not None]
@@ -183,17 +161,6 @@ def _not_seen(rows: Sequence[Row]) -> list[int]:
     return [rank for rank in range(min(rows[0].comm.ranks, 1 << 16)) if rank not in seen]
 
 
-def ranges(numbers: Sequence[int]) -> str:
-    """0-3, 7 for [0, 1, 2, 3, 7]."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
-
-
 def _cells(row: Row) -> list[str]:
     comm, process = row.comm, row.process
     state = comm.state if process.life == "alive" else f"{comm.state}, process {process.life}"
@@ -218,18 +185,15 @@ def _cells(row: Row) -> list[str]:
 HEADINGS = ["rank", "pid", "program", "state", "ops", "", "bytes by lane", "", "now", "waits for"]
 
 
-def group_text(rows: Sequence[Row]) -> list[str]:
+def group_text(rows: Sequence[Row], flow: Mapping[LinkKey, LinkRate]) -> list[str]:
     """The lines of one communicator."""
     comm = rows[0].comm
     name = f' "{comm.name}"' if comm.name else ""
     parent = f", split from {comm.parent}" if comm.parent else ""
     hosts = f", {comm.hosts} hosts" if comm.hosts > 1 else ""
     lines = [f"communicator {comm.id}{name}: {comm.ranks} ranks{hosts}{parent}"]
-    table = [HEADINGS, *(_cells(row) for row in rows)]
-    used = [i for i in range(len(HEADINGS)) if HEADINGS[i] or any(line[i] for line in table)]
-    widths = {i: max(len(line[i]) for line in table) for i in used}
-    for line in table:
-        lines.append("  " + "  ".join(line[i].ljust(widths[i]) for i in used).rstrip())
+    lines += columns(HEADINGS, [_cells(row) for row in rows])
+    lines += link_lines(((row.process, row.comm) for row in rows), flow)
     absent = _not_seen(rows)
     if absent:
         lines.append(f"  not seen on this machine: rank {ranges(absent)}")
@@ -237,15 +201,24 @@ def group_text(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def table_text(seen: Snapshot, rate: Mapping[Key, Rate], everything: bool) -> str:
+def table_text(
+    seen: Snapshot,
+    rate: Mapping[Key, Rate],
+    flow: Mapping[LinkKey, LinkRate],
+    everything: bool,
+) -> str:
     """The whole output for people."""
     lines: list[str] = []
     for rows in groups(seen, rate, everything):
-        lines += [*group_text(rows), ""]
+        lines += [*group_text(rows, flow), ""]
     for process in seen.processes:
-        if process.unrecorded and (everything or process.life != "dead"):
-            more = f"{process.unrecorded} more communicators, for which its probe had no room"
-            lines.append(f"pid {process.pid}: {more}")
+        for number, what in (
+            (process.unrecorded, "communicators"),
+            (process.unrecorded_links, "links"),
+        ):
+            if number and (everything or process.life != "dead"):
+                more = f"{number} more {what}, for which its probe had no room"
+                lines.append(f"pid {process.pid}: {more}")
     lines += [f"unreadable: {reason}" for _, reason in seen.unreadable]
     hidden = sum(process.life == "dead" for process in seen.processes)
     if hidden and not everything:
@@ -253,7 +226,9 @@ def table_text(seen: Snapshot, rate: Mapping[Key, Rate], everything: bool) -> st
     return "\n".join(lines).rstrip("\n")
 
 
-def as_json(seen: Snapshot, rate: Mapping[Key, Rate]) -> dict[str, Any]:
+def as_json(
+    seen: Snapshot, rate: Mapping[Key, Rate], flow: Mapping[LinkKey, LinkRate]
+) -> dict[str, Any]:
     """Everything that was read; docs/probe.md names the fields."""
     processes = []
     for process in seen.processes:
@@ -261,6 +236,11 @@ def as_json(seen: Snapshot, rate: Mapping[Key, Rate]) -> dict[str, Any]:
         for comm, out in zip(process.communicators, fields["communicators"], strict=True):
             found = rate.get(_key(process, comm))
             out["rate"] = None if found is None else dataclasses.asdict(found)
+            part = shares(process, comm, flow)
+            for link, shown in zip(comm.links, out["links"], strict=True):
+                moved = flow.get(key_of(process, comm, link))
+                shown["rate"] = None if moved is None else dataclasses.asdict(moved)
+                shown["share"] = part.get(link.index)
         processes.append(fields)
     return {
         "version": 1,
@@ -273,8 +253,8 @@ def as_json(seen: Snapshot, rate: Mapping[Key, Rate]) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flexlink links",
-        description="Shows communicators, lanes, operations and bytes of this user's running jobs, "
-        "and who waits for whom. It only reads; the jobs do not notice.",
+        description="Shows communicators, lanes, links, operations and bytes of this user's "
+        "running jobs, and who waits for whom. It only reads; the jobs do not notice.",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each reading")
     parser.add_argument(
@@ -308,11 +288,12 @@ def _where(folders: Sequence[str] | None) -> Sequence[str]:
     return probe_folders.run_folders() if folders is None else folders
 
 
-def _show(options: argparse.Namespace, seen: Snapshot, rate: Mapping[Key, Rate]) -> None:
+def _show(options: argparse.Namespace, before: Snapshot | None, seen: Snapshot) -> None:
+    rate, flow = rates(before, seen), link_rates(before, seen)
     if options.json:
-        print(json.dumps(as_json(seen, rate)), flush=True)
+        print(json.dumps(as_json(seen, rate, flow)), flush=True)
         return
-    text = table_text(seen, rate, options.all)
+    text = table_text(seen, rate, flow, options.all)
     if options.watch is not None and sys.stdout.isatty():
         print("\x1b[H\x1b[2J", end="")
     if text:
@@ -330,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         while True:
             seen = probe.snapshot(options.folder)
-            _show(options, seen, rates(before, seen))
+            _show(options, before, seen)
             shown += 1
             if options.watch is None or shown == options.count:
                 return 0

@@ -25,6 +25,9 @@ from flexlink.probe_layout import (
     HEADER,
     HEADER_BYTES,
     LANE,
+    LINK,
+    LINKS,
+    LINKS_OFFSET,
     RECORD,
     RINGS_OFFSET,
 )
@@ -107,4 +110,26 @@ def test_slot_lane_and_record_with_any_words_are_read(
     put(file, HEADER_BYTES + COMM.size, lane)
     put(file, HEADER_BYTES + COMM.size + 7 * LANE.size, lane)
     put(file, RINGS_OFFSET, record)
+    read_all(bytes(file.data))
+
+
+@quiet
+@given(
+    st.lists(
+        st.tuples(st.integers(0, LINKS - 1), st.lists(words, min_size=13, max_size=13)),
+        max_size=6,
+    ),
+    st.binary(max_size=LINK.size - 13 * 8),
+    st.booleans(),
+)
+def test_links_with_any_words_are_read(
+    links: list[tuple[int, list[int]]], text: bytes, owned: bool
+) -> None:
+    file = FakeFile()
+    file.comm(0, b"world", rankAndRanks=1 << 32)
+    for place, values in links:
+        if owned:
+            values = [values[0] & ~1, 1 << 32, *values[2:]]
+        raw = b"".join(value.to_bytes(8, "little") for value in values) + text
+        file.set_bytes(LINKS_OFFSET + place * LINK.size, raw)
     read_all(bytes(file.data))

@@ -81,7 +81,7 @@ class FakeFile:
         at = probe_layout.LINKS_OFFSET + place * LINK.size
         self.set(LINK, at, **{"version": 2, "owner": 1 << 32, "state": 2} | fields)
         for name, text in zip(("name", "host", "why"), texts, strict=True):
-            self.set_bytes(at + LINK.offsets[name], text)
+            self.set_bytes(at + LINK.offsets[name], text.ljust(LINK.sizes[name], b"\0"))
 
     def write(self, folder: Path, name: str = "probe-1-1.flx") -> Path:
         """Writes the file; returns its path."""

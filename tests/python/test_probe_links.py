@@ -12,6 +12,7 @@ from probe_files import START_NS, TICKS_AT, FakeFile, call_word
 
 from flexlink import links, probe
 from flexlink.probe_layout import HEADER
+from flexlink.text_table import amount, duration, ranges
 
 
 def ticks_ago(minutes: float) -> int:
@@ -226,7 +227,7 @@ def test_reopened_slot_has_no_rate(tmp_path: Path) -> None:
     ],
 )
 def test_amount_has_three_digits_and_a_unit(number: float, text: str) -> None:
-    assert links.amount(number) == text
+    assert amount(number) == text
 
 
 @pytest.mark.parametrize(
@@ -243,12 +244,12 @@ def test_amount_has_three_digits_and_a_unit(number: float, text: str) -> None:
     ],
 )
 def test_duration_has_a_fitting_unit(nanos: int | None, text: str) -> None:
-    assert links.duration(nanos) == text
+    assert duration(nanos) == text
 
 
 def test_ranges_join_neighbours() -> None:
-    assert links.ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
-    assert links.ranges([]) == ""
+    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+    assert ranges([]) == ""
 
 
 @pytest.mark.parametrize("argument", ["0", "-1", "nan", "x"])
