@@ -31,6 +31,7 @@ LaneSet makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes) {
     peer.segment = Segment(held->segments.back()->base(), layout);
     peer.own = held->segments.back();
     peer.bell = &myDoorbell();
+    peer.rank = rank;
     peer.name = "rank " + std::to_string(rank);
   }
   LaneSet set;

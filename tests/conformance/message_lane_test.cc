@@ -43,6 +43,7 @@ LaneSet makeMessageLanes(int ranks, int links, const MessageTuning& tuning) {
   for (int a = 0; a < ranks; ++a) {
     for (int b = 0; b < ranks; ++b) {
       MessagePeer& peer = peers[static_cast<size_t>(a)][static_cast<size_t>(b)];
+      peer.rank = b;
       peer.name = "rank " + std::to_string(b);
       if (a != b) peer.bundle = std::make_shared<Bundle>(peer.name);
     }

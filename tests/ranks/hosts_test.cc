@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ranks that take each other for other hosts (FLEXLINK_HOSTID): the same cases as within one host,
-// over TCP. A process reads its settings once, before its first call.
+// by the message lane and the hier lane over TCP.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -14,31 +14,8 @@
 namespace ranktest {
 namespace {
 
-Comm onAHostOfItsOwn(RankContext& ctx) {
-  setenv("FLEXLINK_HOSTID", ("host" + std::to_string(ctx.rank)).c_str(), 1);
-  return makeWorld(ctx);
-}
-
-RANK_BODY(CasesBetweenHosts) {
-  Comm comm = onAHostOfItsOwn(ctx);
-  Stream stream;
-  {
-    constexpr size_t kMaxBytes = size_t{2} << 20;
-    CaseRunner runner(comm, ctx.rank, ctx.size, 3 * kMaxBytes);
-    for (uint64_t i = 0; i < 150; ++i) {
-      const Case c = drawCase(testSeed(), 40'000'000 + i, ctx.size, kMaxBytes);
-      try {
-        runner.run(c, i % 2 == 0 ? nullptr : static_cast<cudaStream_t>(stream));
-      } catch (const RankFailure& e) {
-        throw RankFailure("case " + std::to_string(i) + ": " + e.what());
-      }
-    }
-  }
-  comm.destroy();
-}
-
 RANK_BODY(UnlikeCallsBetweenHosts) {
-  Comm comm = onAHostOfItsOwn(ctx);
+  Comm comm = makeWorld(ctx);
   std::vector<float> data(50'000, 1);
   const size_t count = ctx.rank == 1 ? 49'999 : data.size();
   RANK_IS(ncclAllReduce(data.data(), data.data(), count, ncclFloat32, ncclSum, comm, nullptr),
@@ -48,7 +25,7 @@ RANK_BODY(UnlikeCallsBetweenHosts) {
 }
 
 RANK_BODY(OneSidedBetweenHosts) {
-  Comm comm = onAHostOfItsOwn(ctx);
+  Comm comm = makeWorld(ctx);
   RANK_IS(ncclSignal((ctx.rank + 1) % ctx.size, 0, 0, 0, comm, nullptr), ncclInvalidUsage);
   RANK_MENTIONS(lastError(comm), "one host");
   int32_t x = 1;  // the communicator goes on
@@ -57,19 +34,82 @@ RANK_BODY(OneSidedBetweenHosts) {
   comm.destroy();
 }
 
-void between(const char* body, int size) {
+// Whatever two ranks call, all must hear of it.
+RANK_BODY(UnlikeKindsBetweenHosts) {
+  Comm comm = makeWorld(ctx);
+  std::vector<float> in(64'000, 1), out(64'000);
+  const size_t count = 64'000 / static_cast<size_t>(ctx.size);
+  const auto call = [&](int kind) {
+    switch (kind) {
+      case 0:
+        return ncclAllReduce(in.data(), out.data(), count, ncclFloat32, ncclSum, comm, nullptr);
+      case 1:
+        return ncclAllGather(in.data(), out.data(), count, ncclFloat32, comm, nullptr);
+      case 2:
+        return ncclAlltoAll(in.data(), out.data(), count, ncclFloat32, comm, nullptr);
+      case 3:
+        return ncclBroadcast(in.data(), out.data(), count, ncclFloat32, 1, comm, nullptr);
+      default:
+        return ncclReduceScatter(in.data(), out.data(), count, ncclFloat32, ncclSum, comm, nullptr);
+    }
+  };
+  const int odd = ctx.args[0] - '0', first = ctx.args[1] - '0', second = ctx.args[2] - '0';
+  RANK_IS(call(ctx.rank == odd ? first : second), ncclInvalidUsage);
+  RANK_MENTIONS(lastError(comm), "does not match", "same calls");
+  comm.abort();
+}
+
+struct Spread {
+  int size;
+  const char* hosts;
+  How how = How::kProcesses;
+};
+
+void between(const char* body, const Spread& spread, const std::string& args = "") {
   RunOptions o;
-  o.size = size;
-  o.how = How::kProcesses;
+  o.size = spread.size;
+  o.how = spread.how;
+  o.hosts = spread.hosts;
+  o.args = args;
+  SCOPED_TRACE(std::string("hosts ") + spread.hosts);
   expectRanksPass(body, o);
 }
 
-TEST(Hosts, RandomCasesGiveExactResults) {
-  between("CasesBetweenHosts", 2);
-  between("CasesBetweenHosts", 4);
+const Spread kSpreads[] = {{2, "01"},  {4, "0123"}, {4, "0011"},  {4, "0101", How::kMixed},
+                           {3, "001"}, {4, "0111"}, {5, "00101"}, {6, "001122"}};
+
+std::string cases(int count, size_t maxBytes) {
+  return std::to_string(testSeed()) + " 40000000 " + std::to_string(count) + " " +
+         std::to_string(maxBytes);
 }
-TEST(Hosts, UnlikeCallsFailOnAllRanks) { between("UnlikeCallsBetweenHosts", 3); }
-TEST(Hosts, OneSidedCallsSayThatTheyNeedOneHost) { between("OneSidedBetweenHosts", 2); }
+
+TEST(Hosts, RandomCasesGiveExactResults) {
+  printf("FLEXLINK_TEST_SEED=%llu\n", static_cast<unsigned long long>(testSeed()));
+  for (const Spread& spread : kSpreads) between("RandomCases", spread, cases(100, 2 << 20));
+}
+TEST(Hosts, LongCasesGiveExactResults) {
+  between("RandomCases", {4, "0011"}, cases(12, 48 << 20));
+  between("RandomCases", {2, "01"}, cases(12, 48 << 20));
+}
+TEST(Hosts, BatchesOnAStreamAndInGroupsGiveExactResults) {
+  for (const Spread& spread : kSpreads) between("RandomBatches", spread, cases(48, 256 << 10));
+}
+TEST(Hosts, UnlikeCallsFailOnAllRanks) {
+  for (const char* hosts : {"012", "011", "001"}) between("UnlikeCallsBetweenHosts", {3, hosts});
+}
+TEST(Hosts, UnlikeKindsFailOnAllRanks) {
+  for (const char* unlike : {"001", "310", "212", "324", "042", "140"}) {
+    between("UnlikeKindsBetweenHosts", {4, "0011"}, unlike);
+  }
+}
+TEST(Hosts, OneSidedCallsSayThatTheyNeedOneHost) { between("OneSidedBetweenHosts", {2, "01"}); }
+TEST(Hosts, ChildrenWorkOnTheirPartOfTheHosts) {
+  for (const char* body : {"SplitByColourAndKey", "SplitNoColour"}) {
+    between(body, {4, "0011"});
+    between(body, {4, "0101", How::kMixed});
+    between(body, {4, "0123"});
+  }
+}
 
 }  // namespace
 }  // namespace ranktest

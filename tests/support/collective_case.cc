@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 namespace ranktest {
@@ -60,6 +61,34 @@ Bits smallResult(const Case& c, int ranks, uint64_t key) {
   return fromInteger(acc, c.type);
 }
 
+// Where several ranks share a host: their sums first, in the user's type, then the hosts' sums.
+Bits foldByHost(const std::vector<Bits>& inputs, const Case& c, const std::vector<Bits>& scalars) {
+  const char* pattern = getenv("FLEXLINK_TEST_HOSTS");
+  std::vector<std::vector<size_t>> hosts;
+  std::string names;
+  for (size_t rank = 0; pattern != nullptr && rank < inputs.size(); ++rank) {
+    const char name = pattern[rank % strlen(pattern)];
+    if (names.find(name) == std::string::npos) {
+      names += name;
+      hosts.emplace_back();
+    }
+    hosts[names.find(name)].push_back(rank);
+  }
+  if (hosts.size() <= 1 || hosts.size() == inputs.size()) {
+    return foldBits(inputs, c.type, c.op, scalars);
+  }
+  std::vector<Bits> sums;
+  for (const std::vector<size_t>& ranks : hosts) {
+    std::vector<Bits> in, factors;
+    for (size_t rank : ranks) {
+      in.push_back(inputs[rank]);
+      if (!scalars.empty()) factors.push_back(scalars[rank]);
+    }
+    sums.push_back(foldBits(in, c.type, c.op == Op::kAvg ? Op::kSum : c.op, factors));
+  }
+  return foldBits(sums, c.type, c.op == Op::kPreMulSum ? Op::kSum : c.op, {}, inputs.size());
+}
+
 Bits folded(const Case& c, int ranks, int block, size_t i) {
   if (c.smallIntegers) {
     return smallResult(c, ranks, mix(c.key, static_cast<uint64_t>(block), i % kPeriod));
@@ -72,7 +101,7 @@ Bits folded(const Case& c, int ranks, int block, size_t i) {
     inputs.push_back(inputBits(c, ranks, rank, block, i));
     if (c.op == Op::kPreMulSum) scalars.push_back(scalarBits(c, rank));
   }
-  return foldBits(inputs, c.type, c.op, scalars);
+  return foldByHost(inputs, c, scalars);
 }
 
 }  // namespace

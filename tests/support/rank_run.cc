@@ -60,7 +60,11 @@ std::string Outcome::report() const {
 }
 
 RankRun::RankRun(const std::string& body, RunOptions options)
-    : body_(body), options_(std::move(options)) {}
+    : body_(body), options_(std::move(options)) {
+  // A whole test program can be run as if between hosts.
+  const char* hosts = getenv("FLEXLINK_TEST_HOSTS");
+  if (hosts != nullptr && options_.hosts.empty()) options_.hosts = hosts;
+}
 
 RankRun::~RankRun() {
   killAll();
@@ -113,7 +117,14 @@ void RankRun::spawn(const std::vector<int>& ranks) {
   // The environment is built before the fork: between fork and exec nothing may allocate.
   std::vector<std::string> envWords;
   for (char** e = environ; *e != nullptr; ++e) envWords.emplace_back(*e);
-  for (const std::string& entry : options_.env) {
+  std::vector<std::string> changes = options_.env;
+  if (!options_.hosts.empty()) {
+    const size_t first = static_cast<size_t>(ranks.front());
+    changes.push_back(std::string("FLEXLINK_HOSTID=") +
+                      options_.hosts[first % options_.hosts.size()]);
+    changes.push_back("FLEXLINK_TEST_HOSTS=" + options_.hosts);
+  }
+  for (const std::string& entry : changes) {
     const std::string name = entry.substr(0, entry.find('=')) + "=";
     std::erase_if(envWords, [&](const std::string& word) { return word.starts_with(name); });
     if (entry.find('=') != std::string::npos) envWords.push_back(entry);

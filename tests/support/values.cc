@@ -73,7 +73,8 @@ Bits bitsOf(T value) {
 
 // Integers wrap around: the work is done unsigned and wide.
 template <typename T>
-Bits foldIntegers(const std::vector<Bits>& in, Op op, const std::vector<Bits>& scalars) {
+Bits foldIntegers(const std::vector<Bits>& in, Op op, const std::vector<Bits>& scalars,
+                  size_t divisor) {
   using U = std::make_unsigned_t<T>;
   const auto part = [&](size_t k) -> T {
     if (op != Op::kPreMulSum) return as<T>(in[k]);
@@ -98,13 +99,14 @@ Bits foldIntegers(const std::vector<Bits>& in, Op op, const std::vector<Bits>& s
         acc = static_cast<T>(static_cast<U>(a + b));
     }
   }
-  if (op == Op::kAvg) acc = static_cast<T>(acc / static_cast<T>(in.size()));
+  if (op == Op::kAvg) acc = static_cast<T>(acc / static_cast<T>(divisor));
   return bitsOf(acc);
 }
 
 // One rounding for each step: the volatiles keep the compiler from contracting or widening.
 template <typename T, typename Load>
-T foldFloats(const std::vector<Bits>& in, Op op, const std::vector<Bits>& scalars, Load load) {
+T foldFloats(const std::vector<Bits>& in, Op op, const std::vector<Bits>& scalars, size_t divisor,
+             Load load) {
   const auto part = [&](size_t k) -> T {
     if (op != Op::kPreMulSum) return load(in[k]);
     volatile T product = load(in[k]) * load(scalars[k]);
@@ -127,7 +129,7 @@ T foldFloats(const std::vector<Bits>& in, Op op, const std::vector<Bits>& scalar
         acc = acc + x;
     }
   }
-  if (op == Op::kAvg) acc = acc / static_cast<T>(in.size());
+  if (op == Op::kAvg) acc = acc / static_cast<T>(divisor);
   return acc;
 }
 
@@ -184,25 +186,26 @@ Bits fromFloat(float value, ncclDataType_t type) {
 }
 
 Bits foldBits(const std::vector<Bits>& inputs, ncclDataType_t type, Op op,
-              const std::vector<Bits>& scalars) {
+              const std::vector<Bits>& scalars, size_t divisor) {
+  if (divisor == 0) divisor = inputs.size();
   switch (type) {
     case ncclInt8:
-      return foldIntegers<int8_t>(inputs, op, scalars);
+      return foldIntegers<int8_t>(inputs, op, scalars, divisor);
     case ncclUint8:
-      return foldIntegers<uint8_t>(inputs, op, scalars);
+      return foldIntegers<uint8_t>(inputs, op, scalars, divisor);
     case ncclInt32:
-      return foldIntegers<int32_t>(inputs, op, scalars);
+      return foldIntegers<int32_t>(inputs, op, scalars, divisor);
     case ncclUint32:
-      return foldIntegers<uint32_t>(inputs, op, scalars);
+      return foldIntegers<uint32_t>(inputs, op, scalars, divisor);
     case ncclInt64:
-      return foldIntegers<int64_t>(inputs, op, scalars);
+      return foldIntegers<int64_t>(inputs, op, scalars, divisor);
     case ncclUint64:
-      return foldIntegers<uint64_t>(inputs, op, scalars);
+      return foldIntegers<uint64_t>(inputs, op, scalars, divisor);
     case ncclFloat64:
-      return bitsOf(foldFloats<double>(inputs, op, scalars, as<double>));
+      return bitsOf(foldFloats<double>(inputs, op, scalars, divisor, as<double>));
     default:
       return fromFloat(
-          foldFloats<float>(inputs, op, scalars,
+          foldFloats<float>(inputs, op, scalars, divisor,
                             [type](Bits b) { return static_cast<float>(toNumber(b, type)); }),
           type);
   }

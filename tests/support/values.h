@@ -39,9 +39,10 @@ Bits fromInteger(int64_t value, ncclDataType_t type);
 double toNumber(Bits bits, ncclDataType_t type);
 Bits fromFloat(float value, ncclDataType_t type);
 
-// fold over ranks, left to right, then the op's last step; scalars only for kPreMulSum.
+// fold over ranks, left to right, then the op's last step; scalars only for kPreMulSum. divisor: of
+// kAvg, where it is not the number of inputs.
 Bits foldBits(const std::vector<Bits>& inputs, ncclDataType_t type, Op op,
-              const std::vector<Bits>& scalars);
+              const std::vector<Bits>& scalars, size_t divisor = 0);
 
 // A well mixed number that depends on all arguments: the source of every pseudo-random choice.
 uint64_t mix(uint64_t a, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0);

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/log.h"
 #include "base/reactor.h"
@@ -22,6 +23,8 @@ Communicator::Communicator(CommParts parts, Driven* shell)
   info.parent = parts_.parentHash;
   info.rank = static_cast<uint32_t>(parts_.rank);
   info.ranks = static_cast<uint32_t>(parts_.cards.size());
+  info.host = static_cast<uint32_t>(parts_.hosts.host());
+  info.hosts = static_cast<uint32_t>(parts_.hosts.hosts());
   info.name = parts_.config.name.c_str();
   probe_ = ProbeWriter::process()->openComm(info);
   probe_->state(ProbeState::kReady);
@@ -29,23 +32,60 @@ Communicator::Communicator(CommParts parts, Driven* shell)
   admitCookie(parts_.cookie);
 }
 
-std::unique_ptr<Lane> Communicator::makeLane() {
-  if (parts_.bundles.empty()) {
-    return std::make_unique<MemoryLane>(parts_.rank, parts_.peers, parts_.layout, parts_.tuning,
-                                        probe_);
+std::unique_ptr<MemoryLane> Communicator::makeMemoryLane(ProbeComm* probe) const {
+  std::vector<MemoryPeer> neighbours;
+  for (int rank : parts_.hosts.neighbours()) {
+    neighbours.push_back(parts_.peers[static_cast<size_t>(rank)]);
   }
+  return std::make_unique<MemoryLane>(parts_.hosts.local(), std::move(neighbours), parts_.layout,
+                                      parts_.tuning, probe);
+}
+
+// `place` of `ranks` is this one.
+std::unique_ptr<MessageLane> Communicator::makeMessageLane(const std::vector<int>& ranks, int place,
+                                                           uint64_t id, ProbeComm* probe) const {
   std::vector<MessagePeer> peers;
-  for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
-    peers.push_back({parts_.bundles[rank], parts_.peers[rank].name});
+  for (int rank : ranks) {
+    const auto at = static_cast<size_t>(rank);
+    peers.push_back({parts_.bundles[at], rank, parts_.peers[at].name});
   }
-  return std::make_unique<MessageLane>(parts_.rank, std::move(peers), hash_, MessageTuning{},
-                                       probe_);
+  return std::make_unique<MessageLane>(place, std::move(peers), id, MessageTuning{}, probe);
+}
+
+std::unique_ptr<Lane> Communicator::makeLane() {
+  const HostMap& hosts = parts_.hosts;
+  if (hosts.hosts() == 1) return makeMemoryLane(probe_);
+  std::vector<int> all(static_cast<size_t>(hosts.ranks()));
+  std::iota(all.begin(), all.end(), 0);
+  if (hosts.scattered()) return makeMessageLane(all, rank(), hash_, probe_);
+  HierLanes lanes;
+  unseen_ = ProbeWriter::process()->openUnseen();
+  lanes.memory = makeMemoryLane(unseen_);
+  lanes.pairs = makeMessageLane(all, rank(), hash_, unseen_);
+  if (hosts.onRail()) {
+    std::vector<int> rail;
+    for (const auto& ranks : hosts.ranksOf) {
+      rail.push_back(ranks[static_cast<size_t>(hosts.local())]);
+    }
+    uint64_t id = hash_ ^ (0x9e3779b97f4a7c15u * (static_cast<uint64_t>(hosts.local()) + 1));
+    lanes.rail = makeMessageLane(rail, hosts.host(), id, unseen_);
+  }
+  return std::make_unique<HierLane>(hosts, std::move(lanes), probe_);
+}
+
+std::string Communicator::laneText() const {
+  std::string text = lane_->state().name;
+  if (parts_.hosts.scattered() && ranks() > 1) return text;
+  text += std::string(" (") + (parts_.tuning.direct ? "direct" : "no direct") + ", " +
+          (parts_.tuning.cma ? "cross-memory attach" : "segment copies") + ")";
+  return text;
 }
 
 Communicator::~Communicator() {
   lane_->close();
   lane_.reset();
   ProbeWriter::process()->closeComm(probe_);
+  if (unseen_ != nullptr) ProbeWriter::process()->closeComm(unseen_);
   dismissCookie(parts_.cookie);
   Result<Reactor*> reactor = Reactor::instance();
   // Peers may still read our segment: they hold their own mapping of it. Theirs are ours to unmap.
@@ -110,7 +150,15 @@ bool Communicator::oneProcess() const {
 
 void Communicator::addAttendant(int rank, std::vector<Attendant>* to) const {
   const MemoryPeer& peer = parts_.peers[static_cast<size_t>(rank)];
-  if (peer.process != nullptr) to->push_back({peer.process, peer.name});
+  if (peer.process != nullptr) to->push_back({peer.process, nullptr, peer.name});
+  if (parts_.hosts.sameHost(rank)) return;
+  to->push_back({nullptr, parts_.bundles[static_cast<size_t>(rank)], peer.name});
+}
+
+bool Attendant::dead() const {
+  if (process != nullptr) return process->dead();
+  Status status = bundle->poll();
+  return !status.ok() && status.code() != Code::kInProgress;
 }
 
 void Communicator::failAll(const Status& status) {

@@ -15,6 +15,7 @@
 #include "device/host/stream.h"
 #include "engine/engine.h"
 #include "flexlink/nccl.h"
+#include "lane/hier/hier_lane.h"
 #include "lane/memory/memory_lane.h"
 #include "lane/message/message_lane.h"
 #include "link/tcp/tcp_door.h"
@@ -27,15 +28,13 @@ struct RankCard {
   ProcessCard process;
   uint8_t door[SocketAddress::kBytes];
   uint32_t segmentRegion;
-  int32_t device;                                     // as ncclCommCuDevice answers
-  uint8_t onHost;                                     // 1: host memory; 0: cuda
-  uint8_t direct;                                     // FLEXLINK_DIRECT
-  uint8_t cma;                                        // FLEXLINK_CMA
-  int64_t eagerBytes;                                 // FLEXLINK_EAGER_BYTES
-  int64_t chunkBytes;                                 // FLEXLINK_CHUNK_BYTES
-  uint8_t cpus[128];                                  // affinity mask
-  uint32_t dataNics;                                  // used of the following
-  uint8_t data[kMaxDataNics][SocketAddress::kBytes];  // where peers on other hosts connect
+  int32_t device;      // as ncclCommCuDevice answers
+  uint8_t onHost;      // 1: host memory; 0: cuda
+  uint8_t direct;      // FLEXLINK_DIRECT
+  uint8_t cma;         // FLEXLINK_CMA
+  int64_t eagerBytes;  // FLEXLINK_EAGER_BYTES
+  int64_t chunkBytes;  // FLEXLINK_CHUNK_BYTES
+  uint8_t cpus[128];   // affinity mask
 };
 
 struct CommConfig {
@@ -45,21 +44,24 @@ struct CommConfig {
 
 // A rank of another process whose death ends a meeting, because it is expected there.
 struct Attendant {
-  std::shared_ptr<PeerProcess> process;
+  std::shared_ptr<PeerProcess> process;  // on this host, or
+  std::shared_ptr<Bundle> bundle;        // on another
   std::string name;
+  bool dead() const;
 };
 
 // All that creation has found out; moved into the communicator.
 struct CommParts {
   int rank = 0;
   std::vector<RankCard> cards;
+  HostMap hosts;
   Cookie cookie{};
   uint64_t parentHash = 0;
   CommConfig config;
   std::shared_ptr<OwnSegment> segment;  // this rank's
   SegmentLayout layout;
   std::vector<MemoryPeer> peers;
-  std::vector<std::shared_ptr<Bundle>> bundles;  // by rank; empty: all ranks share memory
+  std::vector<std::shared_ptr<Bundle>> bundles;  // by rank, of other hosts; empty: there are none
   MemoryTuning tuning;
   bool oversubscribed = false;
 };
@@ -111,6 +113,7 @@ class Communicator {
   const CommConfig& config() const { return parts_.config; }
   const RankCard& card(int rank) const { return parts_.cards[static_cast<size_t>(rank)]; }
   bool oneProcess() const;
+  std::string laneText() const;  // for the log
   void addAttendant(int rank, std::vector<Attendant>* to) const;
   size_t segmentBytes() const { return parts_.layout.bytes(); }
   size_t stagingBytes() const { return parts_.layout.stagingBytes(); }
@@ -148,6 +151,9 @@ class Communicator {
 
  private:
   std::unique_ptr<Lane> makeLane();
+  std::unique_ptr<MemoryLane> makeMemoryLane(ProbeComm* probe) const;
+  std::unique_ptr<MessageLane> makeMessageLane(const std::vector<int>& ranks, int place,
+                                               uint64_t id, ProbeComm* probe) const;
   void finish(PendingBatch* pending, const Status& status);
   void failAll(const Status& status);
   void noteEntered(const Batch& batch);
@@ -162,6 +168,7 @@ class Communicator {
   Driven* const shell_;
   WaitPolicy policy_;
   ProbeComm* probe_;
+  ProbeComm* unseen_ = nullptr;  // of the lanes below a hier lane
   std::unique_ptr<Lane> lane_;
   std::deque<std::unique_ptr<PendingBatch>> queue_;  // with the shell's lock
   std::mutex incomingMutex_;                         // guards incoming_; a leaf lock

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/creation.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <bitset>
@@ -13,6 +11,7 @@
 #include "base/log.h"
 #include "base/reactor.h"
 #include "base/settings.h"
+#include "comm/paths.h"
 #include "comm/shell.h"
 #include "comm/unique_id.h"
 #include "comm/wire.h"
@@ -21,12 +20,17 @@ namespace flexlink {
 namespace {
 
 constexpr int64_t kWatchNanos = 50'000'000;
-constexpr int64_t kConnectNanos = 20'000'000'000;  // for the data connections to a peer
-constexpr size_t kPoolBytes = 4 << 20;             // with the rest of a segment below 8 MiB
+constexpr size_t kPoolBytes = 4 << 20;  // with the rest of a segment below 8 MiB
 
 struct ColorKey {
   int32_t color;
   int32_t key;
+};
+
+// Where peers on other hosts connect; said only where there are other hosts.
+struct NicList {
+  uint32_t count;
+  uint8_t data[kMaxDataNics][SocketAddress::kBytes];
 };
 
 struct Readiness {
@@ -47,14 +51,6 @@ bool fromBytes(const std::string& bytes, T* value) {
   return true;
 }
 
-std::string rankName(int rank, const RankCard& card) {
-  return "rank " + std::to_string(rank) + " (pid " + std::to_string(card.process.pid) +
-         " on host " +
-         std::string(card.process.hostName,
-                     strnlen(card.process.hostName, sizeof card.process.hostName)) +
-         ")";
-}
-
 // Control thread only. Kept alive by the handlers of its participant until it has ended.
 class Creation : public std::enable_shared_from_this<Creation> {
  public:
@@ -64,19 +60,18 @@ class Creation : public std::enable_shared_from_this<Creation> {
   void cancel() { end(makeStatus(Code::kInvalidUsage, "the creation was aborted")); }
 
  private:
-  void heard(uint32_t round, Result<std::vector<std::string>> blobs);
+  // What the next round tells.
+  enum class Round : uint8_t { kColors, kCards, kNics, kReadiness };
+  void heard(const Result<std::vector<std::string>>& blobs);
   void hearColors(const std::vector<std::string>& blobs);
   void hearCards(const std::vector<std::string>& blobs);
+  void sayNics();
+  void hearNics(const std::vector<std::string>& blobs);
   void hearReadiness(const std::vector<std::string>& blobs);
   Status makeCard(std::string* bytes);
   Status checkCards() const;
-  bool severalHosts() const;
-  void connectNext();
-  void mapNext();
-  void mapPeer(size_t rank, std::shared_ptr<PeerProcess> process);
-  void mapWake(size_t rank);
+  void reachPeers(std::vector<std::vector<SocketAddress>> nics);
   void sayReady(const Status& status);
-  bool mayAttach(size_t rank) const;
   bool oversubscribed() const;
   Status deadAttendant() const;
   void watchAttendants();
@@ -88,8 +83,8 @@ class Creation : public std::enable_shared_from_this<Creation> {
   std::shared_ptr<Participant> participant_;
   CommParts parts_;
   std::vector<uint32_t> members_;  // parent ranks of the new communicator, in its order
-  size_t mapped_ = 0;
-  bool cma_ = true;
+  Round next_ = Round::kCards;
+  std::shared_ptr<Paths> paths_;
   bool ended_ = false;
 };
 
@@ -98,6 +93,7 @@ void Creation::start() {
   parts_.config = plan_.config;
   parts_.parentHash = plan_.parentHash;
   if (plan_.split) {
+    next_ = Round::kColors;
     first = asBytes(ColorKey{plan_.color, plan_.key});
   } else {
     parts_.cookie = deriveCookie(plan_.meeting.cookie, plan_.meeting.key, 0);
@@ -108,24 +104,29 @@ void Creation::start() {
   }
   auto self = shared_from_this();
   if (!plan_.attendants.empty()) watchAttendants();
-  participant_ = Participant::join(plan_.meeting, first,
-                                   [self](uint32_t round, Result<std::vector<std::string>> blobs) {
-                                     self->heard(round, std::move(blobs));
-                                   });
+  participant_ = Participant::join(
+      plan_.meeting, first,
+      [self](uint32_t, const Result<std::vector<std::string>>& blobs) { self->heard(blobs); });
 }
 
-void Creation::heard(uint32_t round, Result<std::vector<std::string>> blobs) {
+void Creation::heard(const Result<std::vector<std::string>>& blobs) {
   auto self = shared_from_this();  // end() drops the participant, which holds us
   if (!blobs.ok()) return endUnlessSomebodyDied(blobs.status());
-  if (plan_.split && round == 0) return hearColors(blobs.value());
-  if (plan_.split) --round;
-  if (round == 0) return hearCards(blobs.value());
-  hearReadiness(blobs.value());
+  switch (next_) {
+    case Round::kColors:
+      return hearColors(blobs.value());
+    case Round::kCards:
+      return hearCards(blobs.value());
+    case Round::kNics:
+      return hearNics(blobs.value());
+    case Round::kReadiness:
+      return hearReadiness(blobs.value());
+  }
 }
 
 Status Creation::deadAttendant() const {
   for (const Attendant& attendant : plan_.attendants) {
-    if (!attendant.process->dead()) continue;
+    if (!attendant.dead()) continue;
     return makeStatus(Code::kRemote,
                       "%s is dead: it cannot come to the set-up of the new communicator",
                       attendant.name.c_str());
@@ -171,6 +172,7 @@ void Creation::hearColors(const std::vector<std::string>& blobs) {
     Status status = makeCard(&card);
     if (!status.ok()) return end(status);
   }
+  next_ = Round::kCards;
   participant_->say(card);
 }
 
@@ -193,11 +195,6 @@ Status Creation::makeCard(std::string* bytes) {
   card.cma = settings().cma;
   card.eagerBytes = settings().eagerBytes;
   card.chunkBytes = settings().chunkBytes;
-  FLEXLINK_TRY_ASSIGN(std::vector<DataNic> nics, myDataNics());
-  card.dataNics = static_cast<uint32_t>(nics.size());
-  for (size_t i = 0; i < nics.size(); ++i) {
-    memcpy(card.data[i], nics[i].address.bytes().data(), sizeof card.data[i]);
-  }
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
   sched_getaffinity(0, sizeof cpus, &cpus);
@@ -208,7 +205,11 @@ Status Creation::makeCard(std::string* bytes) {
 }
 
 void Creation::hearCards(const std::vector<std::string>& blobs) {
-  if (plan_.split && plan_.color < 0) return sayReady({});
+  std::vector<uint64_t> hosts;  // of all who are here, also of those in other groups of a split
+  for (const std::string& blob : blobs) {
+    RankCard card;
+    if (fromBytes(blob, &card)) hosts.push_back(card.process.hostHash);
+  }
   for (size_t rank = 0; rank < members_.size(); ++rank) {
     RankCard card;
     if (!fromBytes(blobs[members_[rank]], &card)) {
@@ -222,8 +223,12 @@ void Creation::hearCards(const std::vector<std::string>& blobs) {
   }
   Status status = checkCards();
   if (!status.ok()) return end(status);
-  parts_.peers.resize(members_.size());
-  severalHosts() ? connectNext() : mapNext();
+  std::vector<uint64_t> mine;
+  for (const RankCard& card : parts_.cards) mine.push_back(card.process.hostHash);
+  parts_.hosts = makeHostMap(parts_.rank, mine);
+  bool severalHosts =
+      std::any_of(hosts.begin(), hosts.end(), [&](uint64_t host) { return host != hosts.front(); });
+  severalHosts ? sayNics() : reachPeers({});
 }
 
 // All ranks read the same cards and come to the same end.
@@ -237,138 +242,56 @@ Status Creation::checkCards() const {
                         rankName(static_cast<int>(rank), card).c_str());
     }
   }
-  if (!severalHosts()) return {};
-  for (size_t rank = 0; rank < parts_.cards.size(); ++rank) {
-    for (size_t other = 0; other < rank; ++other) {
-      if (parts_.cards[rank].process.id != parts_.cards[other].process.id) continue;
-      return makeStatus(
-          Code::kInvalidUsage,
-          "%s and rank %zu are threads of one process in a communicator over several hosts; "
-          "this version needs a process for each rank there",
-          rankName(static_cast<int>(rank), parts_.cards[rank]).c_str(), other);
-    }
-  }
   return {};
 }
 
-bool Creation::severalHosts() const {
-  return std::any_of(parts_.cards.begin(), parts_.cards.end(), [this](const RankCard& card) {
-    return card.process.hostHash != parts_.cards[0].process.hostHash;
-  });
-}
-
-// Connects to all peers at once.
-void Creation::connectNext() {
-  parts_.bundles.resize(parts_.cards.size());
-  mapped_ = 1;
-  for (size_t rank = 0; rank < parts_.cards.size(); ++rank) {
-    const RankCard& card = parts_.cards[rank];
-    parts_.peers[rank].name = rankName(static_cast<int>(rank), card);
-    if (static_cast<int>(rank) == parts_.rank) continue;
-    DataPeer peer{card.process.id, card.process.cookie, parts_.peers[rank].name, {}};
-    for (size_t i = 0; i < std::min<size_t>(card.dataNics, kMaxDataNics); ++i) {
-      Result<SocketAddress> address = SocketAddress::fromBytes(card.data[i]);
-      if (address.ok()) peer.nics.push_back(address.value());
+void Creation::sayNics() {
+  NicList list{};
+  if (parts_.hosts.hosts() > 1) {
+    Result<std::vector<DataNic>> nics = myDataNics();
+    if (!nics.ok()) return end(nics.status());
+    list.count = static_cast<uint32_t>(nics.value().size());
+    for (size_t i = 0; i < nics.value().size(); ++i) {
+      memcpy(list.data[i], nics.value()[i].address.bytes().data(), sizeof list.data[i]);
     }
-    auto self = shared_from_this();
-    connectBundle(peer, nowNanos() + kConnectNanos,
-                  [self, rank](Result<std::shared_ptr<Bundle>> bundle) {
-                    if (!bundle.ok()) return self->sayReady(bundle.status());
-                    self->parts_.bundles[rank] = bundle.value();
-                    if (++self->mapped_ == self->parts_.cards.size()) self->sayReady({});
-                  });
   }
+  next_ = Round::kNics;
+  participant_->say(asBytes(list));
 }
 
-// Maps the peers one after the other; the answers come as events.
-void Creation::mapNext() {
-  if (ended_) return;
-  ProcessId mine = myProcessCard().value()->id;
-  while (mapped_ < parts_.cards.size()) {
-    size_t rank = mapped_;
-    const RankCard& card = parts_.cards[rank];
-    MemoryPeer& peer = parts_.peers[rank];
-    peer.name = rankName(static_cast<int>(rank), card);
-    peer.pid = card.process.pid;
-    if (card.process.id != mine) {
-      auto self = shared_from_this();
-      return connectPeer(card.process, [self, rank](Result<std::shared_ptr<PeerProcess>> process) {
-        if (!process.ok()) return self->sayReady(process.status());
-        self->mapPeer(rank, process.value());
-      });
+void Creation::hearNics(const std::vector<std::string>& blobs) {
+  std::vector<std::vector<SocketAddress>> nics(members_.size());
+  for (size_t rank = 0; rank < members_.size(); ++rank) {
+    NicList list;
+    if (!fromBytes(blobs[members_[rank]], &list)) list.count = 0;
+    for (size_t i = 0; i < std::min<size_t>(list.count, kMaxDataNics); ++i) {
+      Result<SocketAddress> address = SocketAddress::fromBytes(list.data[i]);
+      if (address.ok()) nics[rank].push_back(address.value());
     }
-    peer.own = OwnSegment::find(card.segmentRegion);
-    if (!peer.own) return sayReady(makeStatus(Code::kRemote, "%s is gone", peer.name.c_str()));
-    peer.segment = Segment(peer.own->base(), parts_.layout);
-    peer.bell = &myDoorbell();
-    ++mapped_;
   }
-  sayReady({});
+  reachPeers(std::move(nics));
 }
 
-void Creation::mapPeer(size_t rank, std::shared_ptr<PeerProcess> process) {
-  parts_.peers[rank].process = process;
+void Creation::reachPeers(std::vector<std::vector<SocketAddress>> nics) {
+  if (parts_.cards.empty()) return sayReady({});  // no colour
   auto self = shared_from_this();
-  process->fetch(
-      parts_.cards[rank].segmentRegion, [self, rank](const Result<PeerProcess::Mapping>& got) {
-        if (!got.ok()) return self->sayReady(got.status());
-        Segment segment(got.value()->base(), self->parts_.layout);
-        // What is advertised is verified: the right bytes must be there.
-        bool right = got.value()->bytes() >= self->parts_.layout.bytes() &&
-                     segment.header().magic == kSegmentMagic && segment.header().rank == rank;
-        if (!right) {
-          return self->sayReady(makeStatus(Code::kSystem,
-                                           "the shared memory of %s does not hold what it "
-                                           "should",
-                                           self->parts_.peers[rank].name.c_str()));
-        }
-        self->parts_.peers[rank].segment = segment;
-        self->parts_.peers[rank].mapping = got.value();
-        self->mapWake(rank);
-      });
-}
-
-void Creation::mapWake(size_t rank) {
-  auto self = shared_from_this();
-  parts_.peers[rank].process->fetch(
-      parts_.cards[rank].process.wakeRegion, [self, rank](const Result<PeerProcess::Mapping>& got) {
-        if (!got.ok()) return self->sayReady(got.status());
-        self->parts_.peers[rank].bell = static_cast<Doorbell*>(got.value()->base());
-        bool attach = self->mayAttach(rank);
-        self->parts_.peers[rank].cma = attach;
-        self->cma_ = self->cma_ && attach;
-        Segment own(self->parts_.segment->base(), self->parts_.layout);
-        own.pair(static_cast<int>(rank)).attaches.store(attach, std::memory_order_release);
-        ++self->mapped_;
-        self->mapNext();
-      });
-}
-
-// Whether the kernel lets us read that process's memory, found out by doing it.
-bool Creation::mayAttach(size_t rank) const {
-  if (!settings().cma) return false;
-  const SegmentHeader& header = parts_.peers[rank].segment.header();
-  uint32_t magic = 0;
-  iovec local{&magic, sizeof magic};
-  iovec remote{reinterpret_cast<void*>(header.selfAddress), sizeof magic};
-  ssize_t got = process_vm_readv(parts_.cards[rank].process.pid, &local, 1, &remote, 1, 0);
-  if (got == sizeof magic && magic == kSegmentMagic) return true;
-  FLEXLINK_INFO(kInit, "no cross-memory attach to %s (%s): copies go through shared memory",
-                parts_.peers[rank].name.c_str(),
-                got < 0 ? strerror(errno) : "another process answered");
-  return false;
+  paths_ = std::make_shared<Paths>(&parts_, std::move(nics),
+                                   [self](const Status& status) { self->sayReady(status); });
+  paths_->start();
 }
 
 void Creation::sayReady(const Status& status) {
   if (ended_) return;
   Readiness ready{};
   ready.code = static_cast<int32_t>(status.code());
-  ready.cma = cma_;
+  ready.cma = status.ok() && (paths_ == nullptr || paths_->cma());
   strncpy(ready.text, status.text(), sizeof ready.text - 1);
+  next_ = Round::kReadiness;
   if (participant_) participant_->say(asBytes(ready));
 }
 
 void Creation::hearReadiness(const std::vector<std::string>& blobs) {
+  bool cma = true;
   for (size_t i = 0; i < blobs.size(); ++i) {
     Readiness ready;
     if (!fromBytes(blobs[i], &ready))
@@ -379,14 +302,14 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
       return end(makeStatus(code, "rank %zu cannot join: %s", i, ready.text));
     }
     bool member = std::find(members_.begin(), members_.end(), i) != members_.end();
-    cma_ = cma_ && (!member || ready.cma != 0);
+    cma = cma && (!member || ready.cma != 0);
   }
   if (parts_.cards.empty()) return end({});  // no colour, no communicator
   TuningFacts facts;
-  facts.ranks = static_cast<int>(parts_.cards.size());
+  facts.ranks = static_cast<int>(parts_.hosts.neighbours().size());
   facts.oversubscribed = parts_.oversubscribed = oversubscribed();
   for (const RankCard& card : parts_.cards) facts.direct = facts.direct && card.direct != 0;
-  facts.cma = cma_;
+  facts.cma = cma;
   facts.eagerBytes = parts_.cards[0].eagerBytes;
   facts.chunkBytes = parts_.cards[0].chunkBytes;
   parts_.tuning = memoryTuning(facts);
@@ -395,12 +318,13 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
 
 bool Creation::oversubscribed() const {
   std::bitset<1024> cpus;
-  for (const RankCard& card : parts_.cards) {
+  for (int rank : parts_.hosts.neighbours()) {
+    const RankCard& card = parts_.cards[static_cast<size_t>(rank)];
     for (size_t cpu = 0; cpu < cpus.size(); ++cpu) {
       if (card.cpus[cpu / 8] >> (cpu % 8) & 1) cpus.set(cpu);
     }
   }
-  return parts_.cards.size() > cpus.count();
+  return parts_.hosts.neighbours().size() > cpus.count();
 }
 
 void Creation::end(const Status& status) {
@@ -408,6 +332,7 @@ void Creation::end(const Status& status) {
   if (ended_) return;
   ended_ = true;
   plan_.attendants.clear();
+  if (paths_) paths_->cancel();
   if (participant_) {
     participant_->leave();
     // It may be what is calling us: let go of it when the call is over.
@@ -416,16 +341,10 @@ void Creation::end(const Status& status) {
   bool made = status.ok() && (!plan_.split || plan_.color >= 0);
   std::unique_ptr<Communicator> impl;
   if (made) {
-    if (!parts_.bundles.empty()) {
-      FLEXLINK_INFO(kInit, "rank %d of %zu: communicator%s%s ready, lane message", parts_.rank,
-                    parts_.cards.size(), parts_.config.name.empty() ? "" : " ",
-                    parts_.config.name.c_str());
-    } else
-      FLEXLINK_INFO(kInit, "rank %d of %zu: communicator%s%s ready, lane memory (%s, %s)",
-                    parts_.rank, parts_.cards.size(), parts_.config.name.empty() ? "" : " ",
-                    parts_.config.name.c_str(), parts_.tuning.direct ? "direct" : "no direct",
-                    parts_.tuning.cma ? "cross-memory attach" : "segment copies");
     impl = std::make_unique<Communicator>(std::move(parts_), shell_);
+    FLEXLINK_INFO(kInit, "rank %d of %d: communicator%s%s ready, lane %s", impl->rank(),
+                  impl->ranks(), impl->config().name.empty() ? "" : " ",
+                  impl->config().name.c_str(), impl->laneText().c_str());
   } else {
     for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
       MemoryPeer& peer = parts_.peers[rank];

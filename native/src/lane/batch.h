@@ -17,6 +17,13 @@ struct WindowTarget {
   void* address = nullptr;
 };
 
+// A call of the user that a lane made other calls of: what ranks compare, and what errors quote.
+struct Whole {
+  uint64_t signature = 0;  // packSignature()
+  uint64_t count = 0;
+  uint64_t seq = 0;  // its number in the communicator
+};
+
 // One call of the user, its arguments already checked. Buffers are the user's; they stay valid
 // until the batch is done.
 struct Call {
@@ -31,6 +38,8 @@ struct Call {
   const void* scalarAddress = nullptr;  // not null: the factor is read here when the call runs
   uint32_t signal = 0;                  // one-sided: index of the signal counter
   WindowTarget target;                  // PutSignal: where the data goes
+  const Whole* whole = nullptr;         // not null: this call is a part of that one
+  int32_t divisor = 0;                  // kAvg: of the sum; 0: the number of the lane's ranks
 };
 
 constexpr bool isRooted(Collective kind) {

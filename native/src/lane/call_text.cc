@@ -9,6 +9,17 @@ uint64_t packSignature(const Call& call) {
          static_cast<uint64_t>(static_cast<uint32_t>(call.root)) << 32;
 }
 
+ProbeSignature probeCall(const Call& call, size_t bytes) {
+  ProbeSignature signature;
+  signature.collective = static_cast<uint8_t>(call.kind);
+  signature.type = static_cast<uint8_t>(call.type);
+  signature.op = static_cast<uint8_t>(call.op);
+  signature.root = call.root;
+  signature.count = call.count;
+  signature.bytes = bytes;
+  return signature;
+}
+
 std::string describeCall(uint64_t signature, uint64_t count) {
   auto kind = static_cast<Collective>(signature & 0xff);
   std::string text = collectiveName(kind);

@@ -6,11 +6,23 @@
 #include <string>
 
 #include "lane/batch.h"
+#include "probe/probe_writer.h"
 
 namespace flexlink {
 
 // Kind, type, op and root; the count travels beside it.
 uint64_t packSignature(const Call& call);
+
+// What ranks compare: of the user's call, where this one is a part of it.
+inline uint64_t signatureOf(const Call& call) {
+  return call.whole != nullptr ? call.whole->signature : packSignature(call);
+}
+inline uint64_t countOf(const Call& call) {
+  return call.whole != nullptr ? call.whole->count : call.count;
+}
+
+// The call as the probe shows it; `bytes` of it will have moved at the end.
+ProbeSignature probeCall(const Call& call, size_t bytes);
 
 // "AllReduce of 100 float32, sum", for messages.
 std::string describeCall(uint64_t signature, uint64_t count);

@@ -381,6 +381,13 @@ bool Bundle::flushed() const {
                      [](const auto& slot) { return !slot->state.alive || slot->link->flushed(); });
 }
 
+bool Bundle::delivered() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return std::all_of(slots_.begin(), slots_.end(), [](const auto& slot) {
+    return !slot->state.alive || slot->link->delivered();
+  });
+}
+
 int Bundle::awaited(uint64_t comm, uint16_t rank, uint32_t except) const {
   std::lock_guard<std::mutex> lock(mutex_);
   int lowest = -1;

@@ -91,6 +91,9 @@ class Bundle {
   // Has everything that was sent left this process? Whoever stops polling must see to it before.
   bool flushed() const;
 
+  // Has all of it reached the peer's machine? Then this process may end.
+  bool delivered() const;
+
   // The lowest rank that a message for `rank` of `comm` is awaited from, messages with `except` as
   // their tag apart; -1: none.
   int awaited(uint64_t comm, uint16_t rank, uint32_t except) const;

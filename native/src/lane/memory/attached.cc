@@ -36,12 +36,12 @@ bool MemoryLane::pull(int peer, bool recvSide, ByteRange range, void* to) {
     }
     bool gone = errno == ESRCH || who.process->dead();
     (void)fail(gone ? makeStatus(Code::kRemote, "%s is dead while rank %d reads its memory in %s",
-                                 who.name.c_str(), rank_,
-                                 describeCall(packSignature(call_), call_.count).c_str())
+                                 who.name.c_str(), myRank(),
+                                 describeCall(signatureOf(call_), countOf(call_)).c_str())
                     : makeStatus(Code::kSystem,
                                  "rank %d cannot read %zu bytes of %s with process_vm_readv: %s; "
                                  "FLEXLINK_CMA=0 goes without",
-                                 rank_, range.size(), who.name.c_str(), strerror(errno)));
+                                 myRank(), range.size(), who.name.c_str(), strerror(errno)));
     return false;
   }
   return true;

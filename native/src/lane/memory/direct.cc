@@ -112,11 +112,12 @@ Progress MemoryLane::resolve() {
       found[side] = translate(rank, side == 1, &pending);
       if (found[side] != nullptr) continue;
       if (pending) return Progress::kWaiting;
-      return fail(makeStatus(
-          Code::kRemote,
-          "rank %d cannot map the %s buffer of %s; was it freed with ncclMemFree "
-          "while in use?",
-          rank_, side == 0 ? "send" : "receive", peers_[static_cast<size_t>(rank)].name.c_str()));
+      return fail(
+          makeStatus(Code::kRemote,
+                     "rank %d cannot map the %s buffer of %s; was it freed with ncclMemFree "
+                     "while in use?",
+                     myRank(), side == 0 ? "send" : "receive",
+                     peers_[static_cast<size_t>(rank)].name.c_str()));
     }
     sendOf_[static_cast<size_t>(rank)] = found[0];
     recvOf_[static_cast<size_t>(rank)] = found[1];

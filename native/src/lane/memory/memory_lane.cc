@@ -121,17 +121,6 @@ void MemoryLane::beginCollective() {
   probe_->phase(ProbePhase::kMeeting);
 }
 
-ProbeSignature MemoryLane::probeCall(const Call& call, size_t bytes) {
-  ProbeSignature signature;
-  signature.collective = static_cast<uint8_t>(call.kind);
-  signature.type = static_cast<uint8_t>(call.type);
-  signature.op = static_cast<uint8_t>(call.op);
-  signature.root = call.root;
-  signature.count = call.count;
-  signature.bytes = bytes;
-  return signature;
-}
-
 void MemoryLane::probeFailure(const Status& status) {
   if (stage_ == Stage::kIdle || probedFailure_) return;
   probedFailure_ = true;
@@ -187,8 +176,8 @@ void MemoryLane::publishEntry() {
   if (call_.scalarAddress != nullptr) {
     memcpy(&call_.scalar, call_.scalarAddress, shape_.element);
   }
-  entry.head.signature = packSignature(call_);
-  entry.head.count = call_.count;
+  entry.head.signature = signatureOf(call_);
+  entry.head.count = countOf(call_);
   entry.head.scalar = call_.scalar;
   if (!eager_ || mayBeDirect_) writeBuffers(&entry.buffers);
   // On all ranks alike, whoever writes.
@@ -200,7 +189,7 @@ void MemoryLane::publishEntry() {
 }
 
 Progress MemoryLane::meet() {
-  uint64_t signature = packSignature(call_);
+  uint64_t signature = signatureOf(call_), count = countOf(call_);
   for (; meetNext_ < ranks_; ++meetNext_) {
     if (meetNext_ == rank_) continue;
     const EntryHead& head = entryOf(meetNext_).head;
@@ -208,7 +197,7 @@ Progress MemoryLane::meet() {
       waitingFor_.store(meetNext_, std::memory_order_relaxed);
       return Progress::kWaiting;
     }
-    if (head.signature != signature || head.count != call_.count) return fail(mismatch(meetNext_));
+    if (head.signature != signature || head.count != count) return fail(mismatch(meetNext_));
   }
   return afterMeeting();
 }
@@ -278,8 +267,9 @@ Status MemoryLane::mismatch(int peer) const {
       Code::kInvalidUsage,
       "operation %llu does not match: rank %d called %s, rank %d called %s; all ranks "
       "must make the same calls in the same order",
-      static_cast<unsigned long long>(seq_), first, describeCall(a.signature, a.count).c_str(),
-      second, describeCall(b.signature, b.count).c_str());
+      static_cast<unsigned long long>(numberForPeople()), peers_[static_cast<size_t>(first)].rank,
+      describeCall(a.signature, a.count).c_str(), peers_[static_cast<size_t>(second)].rank,
+      describeCall(b.signature, b.count).c_str());
 }
 
 Progress MemoryLane::fail(Status status) {
@@ -308,11 +298,11 @@ Status MemoryLane::deadOrGone(int peer) const {
                     : !satisfied(peer);
   if (!needed) return {};
   return makeStatus(Code::kRemote, "%s %s while rank %d waits in operation %llu (%s)",
-                    who.name.c_str(), closed ? "has left the communicator" : "is dead", rank_,
-                    static_cast<unsigned long long>(seq_),
+                    who.name.c_str(), closed ? "has left the communicator" : "is dead", myRank(),
+                    static_cast<unsigned long long>(numberForPeople()),
                     stage_ == Stage::kSingle
                         ? "point to point"
-                        : describeCall(packSignature(call_), call_.count).c_str());
+                        : describeCall(signatureOf(call_), countOf(call_)).c_str());
 }
 
 Status MemoryLane::boardStatus(int rank) const {

@@ -32,6 +32,7 @@ struct MemoryPeer {
   Doorbell* bell = nullptr;
   int pid = 0;
   bool cma = false;  // this process may read that process's memory
+  int rank = -1;     // in the user's communicator, for people
   std::string name;  // "rank 3 (pid 77 on host b)"
 };
 
@@ -121,6 +122,8 @@ class MemoryLane final : public Lane {
   }
   const Segment& mySegment() const { return peers_[static_cast<size_t>(rank_)].segment; }
   bool isRoot() const { return call_.root == rank_; }
+  int myRank() const { return peers_[static_cast<size_t>(rank_)].rank; }
+  uint64_t numberForPeople() const { return call_.whole != nullptr ? call_.whole->seq : seq_; }
 
   // eager.cc
   const uint8_t* eagerPayload(int peer) const;
@@ -190,7 +193,6 @@ class MemoryLane final : public Lane {
   Progress takeAttached(const Call& call, Single* single, const CellHeader& header);
   Progress pollOneSided(const Call& call, Single* single);
   void ringPeer(int peer);
-  static ProbeSignature probeCall(const Call& call, size_t bytes);
 
   const int rank_;
   const int ranks_;

@@ -161,11 +161,12 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
       auto type = static_cast<DataType>(cell.header.signature % kDataTypes);
       return fail(makeStatus(
           Code::kInvalidUsage,
-          "a message does not match: rank %d called %s to rank %d, which called %s", call.root,
+          "a message does not match: rank %d called %s to rank %d, which called %s",
+          peers_[peer].rank,
           describeSingle("Send", cell.header.bytes / typeSize(type),
                          cell.header.signature % kDataTypes)
               .c_str(),
-          rank_, describeSingle("Recv", call.count, static_cast<uint64_t>(call.type)).c_str()));
+          myRank(), describeSingle("Recv", call.count, static_cast<uint64_t>(call.type)).c_str()));
     }
     single->begun = true;
     single->mode = cell.header.mode;
@@ -198,7 +199,7 @@ Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
     void* base = who.process->mapped(header.region, &pending);
     if (base == nullptr && pending) return Progress::kWaiting;
     if (base == nullptr) {
-      return fail(makeStatus(Code::kRemote, "rank %d cannot map the send buffer of %s", rank_,
+      return fail(makeStatus(Code::kRemote, "rank %d cannot map the send buffer of %s", myRank(),
                              who.name.c_str()));
     }
     from = static_cast<const uint8_t*>(base) + header.offset;
@@ -223,7 +224,7 @@ Progress MemoryLane::takeAttached(const Call& call, Single* single, const CellHe
     return fail(makeStatus(Code::kSystem,
                            "rank %d cannot read %zu bytes of %s with process_vm_readv: %s; "
                            "FLEXLINK_CMA=0 goes without",
-                           rank_, part, who.name.c_str(), strerror(errno)));
+                           myRank(), part, who.name.c_str(), strerror(errno)));
   }
   single->moved += static_cast<size_t>(got);
   return single->moved == bytes ? Progress::kDone : Progress::kMoved;
@@ -247,7 +248,7 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
       base = static_cast<uint8_t*>(who.process->mapped(call.target.region.id, &pending));
       if (base == nullptr && pending) return Progress::kWaiting;
       if (base == nullptr) {
-        return fail(makeStatus(Code::kRemote, "rank %d cannot map the window of %s", rank_,
+        return fail(makeStatus(Code::kRemote, "rank %d cannot map the window of %s", myRank(),
                                who.name.c_str()));
       }
       base += call.target.region.offset;

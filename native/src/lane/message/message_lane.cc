@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lane/message/message_lane.h"
 
+#include <sched.h>
 #include <string.h>
 
 #include <algorithm>
@@ -17,8 +18,8 @@ namespace {
 constexpr uint32_t kTagFarewell = 0xfffffffe;
 constexpr uint32_t kTagsPerSegment = 4;
 constexpr uint32_t kTagScalar = 0xfffffffd;
-constexpr size_t kCallsKept = 64;
 constexpr size_t kLine = 64;
+constexpr int64_t kDeliveryNanos = 1'000'000'000;  // for the last bytes to leave this machine
 constexpr size_t kLeastSegmentBytes = 128 << 10;
 
 }  // namespace
@@ -109,15 +110,8 @@ void MessageLane::beginCollective() {
   planSegments();
   stage_ = Stage::kCollective;
   ++seq_;
-  announce(seq_, packSignature(call_), call_.count);
-  ProbeSignature signature{};
-  signature.collective = static_cast<uint8_t>(call_.kind);
-  signature.type = static_cast<uint8_t>(call_.type);
-  signature.op = static_cast<uint8_t>(call_.op);
-  signature.root = call_.root;
-  signature.count = call_.count;
-  signature.bytes = shape_.block;
-  probe_->begin(probeSeq_, signature);
+  announce();
+  probe_->begin(probeSeq_, probeCall(call_, shape_.block));
   probe_->phase(ProbePhase::kMoving);
   // A call without bytes must also be known to be the same call everywhere.
   if (call_.op == ReduceOp::kPreMulSum || segments_ == 0) exchangeScalars();
@@ -170,14 +164,14 @@ bool MessageLane::launch() {
 
 Message MessageLane::messageTo(int peer, uint32_t tag) const {
   return {{comm_, seq_, tag, static_cast<uint16_t>(rank_), static_cast<uint16_t>(peer)},
-          packSignature(call_),
-          call_.count};
+          signatureOf(call_),
+          countOf(call_)};
 }
 
 Message MessageLane::messageFrom(int peer, uint32_t tag) const {
   return {{comm_, seq_, tag, static_cast<uint16_t>(peer), static_cast<uint16_t>(rank_)},
-          packSignature(call_),
-          call_.count};
+          signatureOf(call_),
+          countOf(call_)};
 }
 
 uint8_t* MessageLane::at(const Segment& segment, Space space, int owner, size_t offset) const {
@@ -226,7 +220,7 @@ void MessageLane::fold(Segment* segment, const Step& step) {
   args.count = step.bytes / typeSize(call_.type);
   args.type = call_.type;
   args.op = call_.op;
-  args.divisor = ranks_;
+  args.divisor = call_.divisor != 0 ? call_.divisor : ranks_;
   args.scalars = scalars_.data();
   flexlink::fold(args);
 }
@@ -303,10 +297,15 @@ Status MessageLane::pollBundles(bool* moved) {
     } else if (status.code() != Code::kInProgress) {
       FLEXLINK_TRY(hearFarewell(peer));  // says more than that its links are down
       bool needed = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagFarewell) >= 0;
-      if (!left_[peer] || needed) return status;
+      if (!left_[peer] || needed) return outOfReach(peer, status);
     }
   }
   return {};
+}
+
+// A bundle knows its peer as a process, people as a rank.
+Status MessageLane::outOfReach(size_t peer, const Status& links) const {
+  return {links.code(), peers_[peer].name + " is out of reach: " + links.text()};
 }
 
 Progress MessageLane::poll() {
@@ -317,14 +316,7 @@ Progress MessageLane::poll() {
   }
   bool moved = false;
   Status links = pollBundles(&moved);
-  if (mismatched_.load(std::memory_order_acquire)) {
-    Status difference;
-    {
-      std::lock_guard<std::mutex> lock(heardMutex_);
-      difference = mismatch_;
-    }
-    return fail(difference);  // takes locks of bundles, under which heard() takes ours
-  }
+  if (book_.differs()) return fail(book_.difference());
   if (stage_ == Stage::kIdle) return Progress::kDone;
   Progress progress = stage_ == Stage::kSingle ? pollSingles() : pollCollective();
   if (progress != Progress::kWaiting) return progress;
@@ -347,8 +339,11 @@ Status MessageLane::check() {
   if (status.ok()) status = farewells();
   noteAwaited();
   if (stage_ != Stage::kIdle) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed));
-  for (Bundle* bundle : bundles_) {
-    if (status.ok()) status = bundle->check(now);
+  for (size_t peer = 0; peer < peers_.size() && status.ok(); ++peer) {
+    Bundle* bundle = peers_[peer].bundle.get();
+    if (bundle == nullptr) continue;
+    Status links = bundle->check(now);
+    if (!links.ok()) status = outOfReach(peer, links);
   }
   if (!status.ok()) (void)fail(status);
   return failure_;
@@ -362,7 +357,7 @@ Status MessageLane::farewells() {
 // A peer that has given up, or that has left while it is still needed, is an error. One that has
 // left after it was through with this call has all that this rank has sent, acknowledged or not.
 Status MessageLane::hearFarewell(size_t peer) {
-  bool none = peer == static_cast<size_t>(rank_) || left_[peer] ||
+  bool none = peers_[peer].bundle == nullptr || left_[peer] ||
               farewellPending_[peer]->load(std::memory_order_acquire) != 0;
   if (none) return {};
   Farewell& said = farewells_[peer];
@@ -371,7 +366,8 @@ Status MessageLane::hearFarewell(size_t peer) {
   if (stage_ == Stage::kCollective && said.finished < seq_) {
     return makeStatus(Code::kRemote,
                       "%s has left the communicator while rank %d waits in operation %llu",
-                      peers_[peer].name.c_str(), rank_, static_cast<unsigned long long>(seq_));
+                      peers_[peer].name.c_str(), nameOf(rank_),
+                      static_cast<unsigned long long>(numberForPeople()));
   }
   peers_[peer].bundle->settle(comm_, static_cast<uint16_t>(rank_), static_cast<uint16_t>(peer));
   left_[peer] = true;
@@ -401,18 +397,28 @@ void MessageLane::sayFarewell(const Status& reason) {
   strncpy(mine_.text, reason.text(), sizeof mine_.text - 1);
   Pending sent{0};
   for (int peer = 0; peer < ranks_; ++peer) {
-    if (peer == rank_) continue;
+    Bundle* bundle = peers_[static_cast<size_t>(peer)].bundle.get();
+    if (bundle == nullptr) continue;
     Message message{
         {comm_, 0, kTagFarewell, static_cast<uint16_t>(rank_), static_cast<uint16_t>(peer)}, 0, 0};
-    peers_[static_cast<size_t>(peer)].bundle->send(message, &mine_, sizeof mine_, &sent);
+    bundle->send(message, &mine_, sizeof mine_, &sent);
   }
   for (Bundle* bundle : bundles_) (void)bundle->poll();
 }
 
-void MessageLane::close() { sayFarewell({}); }
+// The process may end after this: what peers still need must have reached their machines.
+void MessageLane::close() {
+  sayFarewell({});
+  const int64_t deadline = nowNanos() + kDeliveryNanos;
+  auto delivered = [](Bundle* bundle) { return bundle->delivered(); };
+  while (!std::all_of(bundles_.begin(), bundles_.end(), delivered) && nowNanos() < deadline) {
+    for (Bundle* bundle : bundles_) (void)bundle->poll();
+    sched_yield();
+  }
+}
 
 void MessageLane::probeFailure(const Status& status) {
-  if (stage_ != Stage::kCollective || probedFailure_) return;
+  if (stage_ == Stage::kIdle || probedFailure_) return;
   probedFailure_ = true;
   probe_->end(probeSeq_, static_cast<uint8_t>(status.code()));
 }
@@ -422,50 +428,18 @@ LaneState MessageLane::state() const {
           bytes_.load(std::memory_order_relaxed), waitingFor_.load(std::memory_order_relaxed)};
 }
 
-// ---- Do all mean the same call?
-
-Status MessageLane::unlike(uint64_t seq, const Heard& mine, const Heard& theirs) const {
-  const Heard& first = theirs.rank < rank_ ? theirs : mine;
-  const Heard& second = theirs.rank < rank_ ? mine : theirs;
-  return makeStatus(
-      Code::kInvalidUsage,
-      "operation %llu does not match: rank %d called %s, rank %d called %s; all ranks "
-      "must make the same calls in the same order",
-      static_cast<unsigned long long>(seq - 1), first.rank,
-      describeCall(first.signature, first.count).c_str(), second.rank,
-      describeCall(second.signature, second.count).c_str());
-}
-
 // Under the lock of a bundle.
 void MessageLane::heard(const FrameHeader& header) {
-  if (header.tag == kTagFarewell || header.tag == kTagSingle) return;
+  if (header.tag == kTagFarewell) return;
   int peer = header.kind == FrameKind::kCredit ? header.to : header.from;
-  Heard theirs{header.signature, header.count, peer};
-  std::lock_guard<std::mutex> lock(heardMutex_);
-  auto mine = calls_.find(header.seq);
-  if (mine == calls_.end()) {
-    if (ahead_.size() < kCallsKept) ahead_.try_emplace(header.seq, theirs);
-    return;
-  }
-  if (mine->second.signature == theirs.signature && mine->second.count == theirs.count) return;
-  if (!mismatch_.ok()) return;
-  mismatch_ = unlike(header.seq, mine->second, theirs);
-  mismatched_.store(true, std::memory_order_release);
+  if (peer >= ranks_) return;
+  CallBook::Which which{header.seq};
+  if (header.tag == kTagSingle) which = {header.seq, header.from, header.to};
+  book_.theirs(which, {header.signature, header.count, nameOf(peer), header.seq});
 }
 
-void MessageLane::announce(uint64_t seq, uint64_t signature, uint64_t count) {
-  std::lock_guard<std::mutex> lock(heardMutex_);
-  Heard mine{signature, count, rank_};
-  calls_[seq] = mine;
-  while (calls_.size() > kCallsKept) calls_.erase(calls_.begin());
-  auto found = ahead_.find(seq);
-  bool differs = found != ahead_.end() &&
-                 (found->second.signature != signature || found->second.count != count);
-  if (differs && mismatch_.ok()) {
-    mismatch_ = unlike(seq, mine, found->second);
-    mismatched_.store(true, std::memory_order_release);
-  }
-  ahead_.erase(ahead_.begin(), ahead_.upper_bound(seq));
+void MessageLane::announce() {
+  book_.mine({seq_}, {signatureOf(call_), countOf(call_), nameOf(rank_), numberForPeople()});
 }
 
 }  // namespace flexlink

@@ -5,13 +5,13 @@
 
 #include <atomic>
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "lane/lane.h"
+#include "lane/message/call_book.h"
 #include "link/bundle.h"
 #include "probe/probe_writer.h"
 #include "schedule/steps.h"
@@ -22,7 +22,8 @@ namespace flexlink {
 inline constexpr uint32_t kTagSingle = 0xffffffff;
 
 struct MessagePeer {
-  std::shared_ptr<Bundle> bundle;  // null: this rank itself
+  std::shared_ptr<Bundle> bundle;  // null: this rank itself, or one that this lane does not reach
+  int rank = -1;                   // in the user's communicator, for people
   std::string name;                // "rank 3 (pid 77 on host b)"
 };
 
@@ -62,11 +63,6 @@ class MessageLane final : public Lane {
     Pending others{0};  // all else
     uint8_t* scratch = nullptr;
   };
-  struct Heard {  // of a call: how a peer made it
-    uint64_t signature = 0;
-    uint64_t count = 0;
-    int rank = -1;
-  };
   // The last thing that a rank says to each peer: that it leaves (code 0), or why it has given up.
   struct Farewell {
     int32_t code = 0;
@@ -80,6 +76,7 @@ class MessageLane final : public Lane {
   Progress pollCollective();
   Progress pollSingles();
   void startSingles();
+  void endSingles();
   bool launch();
   bool advance(Segment* segment);
   void run(Segment* segment, const Step& step);
@@ -90,9 +87,11 @@ class MessageLane final : public Lane {
   Message messageTo(int peer, uint32_t tag) const;
   Message messageFrom(int peer, uint32_t tag) const;
   void heard(const FrameHeader& header);
-  void announce(uint64_t seq, uint64_t signature, uint64_t count);
-  Status unlike(uint64_t seq, const Heard& mine, const Heard& theirs) const;
+  void announce();
+  int nameOf(int peer) const { return peers_[static_cast<size_t>(peer)].rank; }
+  uint64_t numberForPeople() const { return call_.whole != nullptr ? call_.whole->seq : seq_ - 1; }
   Status pollBundles(bool* moved);
+  Status outOfReach(size_t peer, const Status& links) const;
   Status farewells();
   Status hearFarewell(size_t peer);
   bool flushed() const;
@@ -130,12 +129,7 @@ class MessageLane final : public Lane {
   std::vector<uint64_t> sent_;  // messages, by peer
   std::vector<uint64_t> received_;
 
-  // heard() comes under the lock of any bundle.
-  std::mutex heardMutex_;            // guards the next three; a leaf lock
-  std::map<uint64_t, Heard> calls_;  // of this rank, the last ones
-  std::map<uint64_t, Heard> ahead_;  // of peers, of calls that this rank has not made yet
-  Status mismatch_;
-  std::atomic<bool> mismatched_{false};  // release with mismatch_, acquire in poll()
+  CallBook book_;
 
   std::vector<Farewell> farewells_;  // by peer, filled by its bundle
   std::vector<std::unique_ptr<Pending>> farewellPending_;

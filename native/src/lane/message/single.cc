@@ -3,11 +3,25 @@
 #include <vector>
 
 #include "device/host/kernels.h"
+#include "lane/call_text.h"
 #include "lane/message/message_lane.h"
 
 namespace flexlink {
+namespace {
+
+// A send and its receive are alike but for their kind.
+uint64_t singleSignature(const Call& call) {
+  if (call.whole != nullptr) return call.whole->signature;
+  return static_cast<uint64_t>(Collective::kSend) | static_cast<uint64_t>(call.type) << 8;
+}
+
+}  // namespace
 
 void MessageLane::startSingles() {
+  if (batch_->single.empty()) return;
+  const Call& first = batch_->single.front();
+  probe_->begin(probeSeq_, probeCall(first, first.count * typeSize(first.type)));
+  probe_->phase(ProbePhase::kMoving);
   std::vector<const Call*> toSelf;
   for (const Call& call : batch_->single) {
     auto peer = static_cast<size_t>(call.root);
@@ -17,17 +31,20 @@ void MessageLane::startSingles() {
       if (sends) toSelf.push_back(&call);
       continue;
     }
-    // A send and its receive are alike but for their kind.
-    uint64_t signature = static_cast<uint64_t>(Collective::kSend) | static_cast<uint64_t>(call.type)
-                                                                        << 8;
     auto me = static_cast<uint16_t>(rank_), other = static_cast<uint16_t>(call.root);
+    Message message;
+    message.signature = singleSignature(call);
+    message.count = countOf(call);
+    message.key = sends ? MessageKey{comm_, sent_[peer]++, kTagSingle, me, other}
+                        : MessageKey{comm_, received_[peer]++, kTagSingle, other, me};
+    uint64_t number = call.whole != nullptr ? call.whole->seq : message.key.seq;
+    book_.mine({message.key.seq, message.key.from, message.key.to},
+               {message.signature, message.count, nameOf(rank_), number, sends});
     Bundle* bundle = peers_[peer].bundle.get();
     if (sends) {
-      bundle->send({{comm_, sent_[peer]++, kTagSingle, me, other}, signature, call.count},
-                   call.send, bytes, &singles_);
+      bundle->send(message, call.send, bytes, &singles_);
     } else {
-      bundle->receive({{comm_, received_[peer]++, kTagSingle, other, me}, signature, call.count},
-                      call.recv, bytes, &singles_);
+      bundle->receive(message, call.recv, bytes, &singles_);
     }
   }
   size_t next = 0;
@@ -41,9 +58,20 @@ void MessageLane::startSingles() {
 
 Progress MessageLane::pollSingles() {
   if (singles_.load(std::memory_order_acquire) != 0 || !flushed()) return Progress::kWaiting;
-  operations_.fetch_add(batch_->single.size(), std::memory_order_relaxed);
+  if (!batch_->single.empty()) endSingles();
   nextCollective();
   return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
+}
+
+void MessageLane::endSingles() {
+  for (const Call& call : batch_->single) {
+    size_t bytes = call.count * typeSize(call.type);
+    probe_->ended(probeSeq_++, probeCall(call, bytes), 0);
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  probe_->rest();
+  operations_.fetch_add(batch_->single.size(), std::memory_order_relaxed);
+  book_.messagesDone();
 }
 
 }  // namespace flexlink

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ways from one rank to its peers when a communicator is made: shared memory to those of its
+// host, bundles of links to all others. Control thread only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace flexlink {
+
+// Kept alive by the handlers of what is under way.
+class Paths : public std::enable_shared_from_this<Paths> {
+ public:
+  using Done = std::function<void(const Status&)>;
+
+  // `parts` (cards, segment, layout, hosts) must stay until `done` or cancel(). `nics`: by rank, of
+  // the ranks on other hosts.
+  Paths(CommParts* parts, std::vector<std::vector<SocketAddress>> nics, Done done);
+
+  // Reaches every peer; `done` is told once, when all are reached or one cannot be.
+  void start();
+
+  // From now on `parts` is not touched, and `done` is not called.
+  void cancel() { parts_ = nullptr; }
+
+  // May this rank read the memory of all ranks of its host? After `done` without error.
+  bool cma() const { return cma_; }
+
+ private:
+  void connect(int rank);
+  void mapNext();
+  void mapPeer(int rank, const std::shared_ptr<PeerProcess>& process);
+  void mapWake(int rank);
+  void reached();
+  void end(const Status& status);
+  bool mayAttach(int rank) const;
+  RankCard& cardOf(int rank) { return parts_->cards[static_cast<size_t>(rank)]; }
+  MemoryPeer& peerOf(int rank) { return parts_->peers[static_cast<size_t>(rank)]; }
+
+  CommParts* parts_;  // null: over
+  const std::vector<std::vector<SocketAddress>> nics_;
+  const Done done_;
+  size_t mapped_ = 0;   // ranks of this host, in order
+  size_t missing_ = 0;  // ways that are not there yet
+  bool cma_ = true;
+};
+
+std::string processName(const ProcessCard& card);      // "pid 77 on host b"
+std::string rankName(int rank, const RankCard& card);  // "rank 3 (pid 77 on host b)"
+
+}  // namespace flexlink

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lane/hier/hier_lane.h"
+
+#include <algorithm>
+
+#include "lane/call_text.h"
+
+namespace flexlink {
+namespace {
+
+constexpr size_t kWindow = 3;  // segments under way at the same time
+
+bool isEmpty(const Batch& batch) { return batch.single.empty() && batch.collective.empty(); }
+
+}  // namespace
+
+HierLane::HierLane(HostMap map, HierLanes lanes, ProbeComm* probe)
+    : map_(std::move(map)), lanes_(std::move(lanes)), probe_(probe) {
+  memory_.lane = lanes_.memory.get();
+  rail_.lane = lanes_.rail.get();
+  pairs_.lane = lanes_.pairs.get();
+}
+
+Status HierLane::carries(const Call& call) const {
+  if (call.kind <= Collective::kRecv || map_.sameHost(call.root)) return {};
+  return lanes_.pairs->carries(call);
+}
+
+void HierLane::start(const Batch& batch) {
+  batch_ = &batch;
+  batchIndex_ = 0;
+  idle_ = false;
+  singles_ = !batch.single.empty();
+  if (!singles_) return nextCall();
+  const Call& first = batch.single.front();
+  probe_->begin(seq_, probeCall(first, first.count * typeSize(first.type)));
+  probe_->phase(ProbePhase::kMoving);
+  segments_ = 1;
+}
+
+void HierLane::startCollective(const Call& call) {
+  lone_.collective.assign(1, call);
+  start(lone_);
+}
+
+// ---- One call after the other.
+
+void HierLane::nextCall() {
+  before_ = ready_ = between_ = after_ = done_ = 0;
+  if (batchIndex_ == batch_->collective.size()) {
+    idle_ = true;
+    return;
+  }
+  call_ = batch_->collective[batchIndex_++];
+  whole_ = {packSignature(call_), call_.count, seq_};
+  segmentElements_ = hierSegmentElements(map_, call_);
+  segments_ = std::max<size_t>(1, (call_.count + segmentElements_ - 1) / segmentElements_);
+  probe_->begin(seq_, probeCall(call_, call_.count * typeSize(call_.type)));
+  probe_->phase(ProbePhase::kMoving);
+}
+
+void HierLane::endCall() {
+  size_t bytes = 0;
+  if (singles_) {
+    for (const Call& call : batch_->single) {
+      size_t one = call.count * typeSize(call.type);
+      probe_->ended(seq_++, probeCall(call, one), 0);
+      bytes += one;
+    }
+    probe_->rest();
+  } else {
+    probe_->end(seq_++, 0);
+    bytes = call_.count * typeSize(call_.type);
+  }
+  operations_.fetch_add(singles_ ? batch_->single.size() : 1, std::memory_order_relaxed);
+  bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  singles_ = false;
+  nextCall();
+}
+
+void HierLane::makeActive() {
+  auto active = std::make_unique<Active>();
+  active->number = before_;
+  if (singles_) {
+    active->part = hierSingles(map_, batch_->single);
+  } else {
+    size_t begin = before_ * segmentElements_;
+    ElementRange range{begin, std::min(call_.count, begin + segmentElements_)};
+    if (!spare_.empty()) {
+      active->scratch = std::move(spare_.back());
+      spare_.pop_back();
+    }
+    size_t bytes = hierScratchBytes(map_, call_, range.size());
+    if (active->scratch.size() < bytes) active->scratch.resize(bytes);
+    active->part = hierPart(map_, call_, &whole_, range, active->scratch.data());
+  }
+  active_.push_back(std::move(active));
+}
+
+// ---- Which lane does what next.
+
+HierLane::Active* HierLane::numbered(size_t number) {
+  for (auto& active : active_) {
+    if (active->number == number) return active.get();
+  }
+  return nullptr;
+}
+
+// True: there was nothing to do, or it was begun.
+bool HierLane::give(Worker* worker, const Batch& batch, Active* active) {
+  if (worker->lane == nullptr || isEmpty(batch)) return false;
+  worker->at = active;
+  worker->lane->start(batch);
+  return true;
+}
+
+bool HierLane::scheduleMemory() {
+  if (memory_.at != nullptr || ready_ != before_) return false;
+  if (before_ < segments_ && before_ < after_ + kWindow) {
+    makeActive();
+    ++before_;
+    if (!give(&memory_, active_.back()->part.before, active_.back().get())) ++ready_;
+    return true;
+  }
+  Active* next = after_ < segments_ ? numbered(after_) : nullptr;
+  if (next == nullptr) return false;
+  bool may = next->between && (next->running == 0 || next->part.together);
+  if (!may) return false;
+  ++after_;
+  (void)give(&memory_, next->part.after, next);
+  return true;
+}
+
+bool HierLane::scheduleBetween() {
+  if (between_ == ready_ || rail_.at != nullptr || pairs_.at != nullptr) return false;
+  Active* next = numbered(between_++);
+  next->between = true;
+  next->running += give(&rail_, next->part.rail, next) ? 1 : 0;
+  next->running += give(&pairs_, next->part.pairs, next) ? 1 : 0;
+  return true;
+}
+
+// Gives idle lanes what is due; true: something was begun or is over.
+bool HierLane::schedule() {
+  bool moved = scheduleMemory() || scheduleBetween();
+  while (!active_.empty()) {
+    Active& first = *active_.front();
+    bool over = first.number < after_ && memory_.at != &first && first.running == 0;
+    if (!over) break;
+    spare_.push_back(std::move(first.scratch));
+    active_.pop_front();
+    ++done_;
+    moved = true;
+  }
+  return moved;
+}
+
+void HierLane::finished(Worker* worker) {
+  if (worker != &memory_) {
+    --worker->at->running;
+  } else if (ready_ < before_) {
+    ++ready_;
+  }
+  worker->at = nullptr;
+}
+
+// ---- Progress and failure.
+
+Progress HierLane::pollWorker(Worker* worker) {
+  if (worker->lane == nullptr) return Progress::kWaiting;
+  Progress progress = worker->lane->poll();
+  if (progress == Progress::kDone && worker->at == nullptr) return Progress::kWaiting;
+  if (progress == Progress::kDone) finished(worker);
+  return progress;
+}
+
+Progress HierLane::poll() {
+  if (aborted_.load(std::memory_order_acquire)) {
+    std::lock_guard<std::mutex> lock(abortMutex_);
+    if (failure_.ok()) failure_ = abortReason_;
+    return Progress::kFailed;
+  }
+  bool moved = false;
+  for (Worker* worker : {&memory_, &rail_, &pairs_}) {
+    // Links move also what other communicators and earlier calls have under way.
+    if (worker->at == nullptr && worker != &pairs_) continue;
+    Progress progress = pollWorker(worker);
+    if (progress == Progress::kFailed) return fail(worker->lane->failure());
+    moved = moved || progress != Progress::kWaiting;
+  }
+  if (idle_) return Progress::kDone;
+  while (schedule()) moved = true;
+  if (done_ < segments_) return moved ? Progress::kMoved : Progress::kWaiting;
+  endCall();
+  return idle_ ? Progress::kDone : Progress::kMoved;
+}
+
+Progress HierLane::fail(const Status& status) {
+  if (failure_.ok()) failure_ = status;
+  abort(failure_);
+  return Progress::kFailed;
+}
+
+Status HierLane::check() {
+  if (!failure_.ok()) return failure_;
+  for (Worker* worker : {&memory_, &rail_, &pairs_}) {
+    if (worker->lane == nullptr) continue;
+    Status status = worker->lane->check();
+    if (!status.ok()) {
+      (void)fail(status);
+      return failure_;
+    }
+  }
+  waitingFor_.store(awaited(), std::memory_order_relaxed);
+  if (!idle_) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed));
+  return failure_;
+}
+
+// For people: the rank that the lane below which is at work waits for.
+int HierLane::awaited() const {
+  if (memory_.at != nullptr) {
+    int local = memory_.lane->state().waitingFor;
+    return local < 0 ? local : map_.neighbours()[static_cast<size_t>(local)];
+  }
+  int host = rail_.at != nullptr ? rail_.lane->state().waitingFor : -1;
+  if (host >= 0) {
+    return map_.ranksOf[static_cast<size_t>(host)][static_cast<size_t>(map_.local())];
+  }
+  return pairs_.at != nullptr ? pairs_.lane->state().waitingFor : -1;
+}
+
+void HierLane::abort(const Status& reason) {
+  {
+    std::lock_guard<std::mutex> lock(abortMutex_);
+    if (abortReason_.ok()) abortReason_ = reason;
+  }
+  for (const Worker* worker : {&memory_, &rail_, &pairs_}) {
+    if (worker->lane != nullptr) worker->lane->abort(reason);
+  }
+  aborted_.store(true, std::memory_order_release);
+}
+
+void HierLane::close() {
+  for (const Worker* worker : {&memory_, &rail_, &pairs_}) {
+    if (worker->lane != nullptr) worker->lane->close();
+  }
+}
+
+void HierLane::probeFailure(const Status& status) {
+  if (idle_ || probedFailure_) return;
+  probedFailure_ = true;
+  probe_->end(seq_, static_cast<uint8_t>(status.code()));
+}
+
+LaneState HierLane::state() const {
+  return {"hier", operations_.load(std::memory_order_relaxed),
+          bytes_.load(std::memory_order_relaxed), waitingFor_.load(std::memory_order_relaxed)};
+}
+
+}  // namespace flexlink
