@@ -42,6 +42,7 @@ How it is timed
 Output
   --bound            one more column: busbw if the collective ran at this machine's copy rate,
                      measured with as many processes in the same run
+  --links            after the table: what each link of rank 0's process carried (several hosts)
   --csv              comma-separated rows instead of the table
   -J FILE            JSON as well      -S 1  time of day      -M 1  memory used
 Comparison

@@ -6,8 +6,10 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "format.h"
+#include "links.h"
 #include "options.h"
 #include "values.h"
 
@@ -30,8 +32,9 @@ int inspectOptions(int argc, char** argv) {
               o.aggregated, o.warmup, o.cycles, o.checks);
   std::printf("root=%d\nblocking=%d\naverage=%d\nregistration=%d\nunalign=%d\n", o.root, o.blocking,
               o.average, o.registration, o.unalign);
-  std::printf("async=%d\nprocesses=%d\nbuffers=%s\nvs=%s\njson=%s\n", o.async, o.processes,
-              o.buffersOfLibrary ? "ncclMemAlloc" : "malloc", o.vs.c_str(), o.json.c_str());
+  std::printf("async=%d\nprocesses=%d\nbuffers=%s\nvs=%s\njson=%s\nlinks=%d\n", o.async,
+              o.processes, o.buffersOfLibrary ? "ncclMemAlloc" : "malloc", o.vs.c_str(),
+              o.json.c_str(), o.links);
   std::printf("ops=");
   for (const Op op : o.ops) std::printf("%s ", opName(op));
   std::printf("\ntypes=");
@@ -77,6 +80,20 @@ int inspectValues(int argc, char** argv) {
   return 0;
 }
 
+// FILE [FILE]: the links in a probe file, or what they did between two of them.
+int inspectLinks(int argc, char** argv) {
+  std::vector<LinkReading> readings[2];
+  std::string error;
+  for (int i = 3; i < argc && i < 5; ++i) {
+    readings[0] = readings[1];
+    if (readLinks(argv[i], &readings[1], &error)) continue;
+    std::fprintf(stderr, "%s\n", error.c_str());
+    return 1;
+  }
+  std::fputs(linksText(linkUses(readings[0], readings[1])).c_str(), stdout);
+  return 0;
+}
+
 }  // namespace
 
 int runInspect(int argc, char** argv) {
@@ -84,8 +101,10 @@ int runInspect(int argc, char** argv) {
   if (what == "options") return inspectOptions(argc - 1, argv + 1);
   if (what == "numbers" && argc > 4) return inspectNumbers(argc, argv);
   if (what == "shape") return inspectShape(argc, argv);
+  if (what == "links") return inspectLinks(argc, argv);
   if (what == "values") return inspectValues(argc, argv);
-  std::fprintf(stderr, "flexlink_perf inspect options|numbers|shape|values ...: for the tests\n");
+  std::fprintf(stderr,
+               "flexlink_perf inspect options|numbers|shape|values|links ...: for the tests\n");
   return 2;
 }
 

@@ -142,6 +142,21 @@ std::string rowObject(const Options& options, const Row& row) {
   return object.text();
 }
 
+std::string linkObject(const LinkUse& use) {
+  Object object;
+  object.add("rank", use.now.rank).add("name", quoted(use.now.name));
+  object.add("peer", use.now.peer < 0 ? "null" : std::to_string(use.now.peer));
+  object.add("peer_host", quoted(use.now.host)).add("state", quoted(use.now.state));
+  object.add("why", quoted(use.now.why));
+  object.add("sent_bytes", std::to_string(use.sent));
+  object.add("received_bytes", std::to_string(use.received));
+  object.add("share", use.share < 0 ? "null" : number(use.share));
+  object.add("replays", std::to_string(use.replays));
+  object.add("fitted_bw", number(use.now.bytesPerSecond / 1e9));
+  object.add("fitted_latency", number(use.now.latency * 1e6));
+  return object.text();
+}
+
 }  // namespace
 
 std::string jsonText(const JsonReport& report) {
@@ -162,6 +177,7 @@ std::string jsonText(const JsonReport& report) {
   bandwidth.add(
       "okay", wantedBandwidth() ? truth(reachesWanted(report.averageBusbw)) : quoted("unchecked"));
   file.add("average_bus_bandwidth", bandwidth.text());
+  if (options.links) file.add("links", list(report.links, linkObject));
   file.add("end_time", quoted(report.endTime));
   return file.text();
 }

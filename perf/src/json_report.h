@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The result as JSON, nccl-tests' file version 3: the same keys in the same order. Numbers that
-// nccl-tests writes as strings (booleans, roots) are strings here, too.
+// nccl-tests writes as strings (booleans, roots) are strings here, too. --links adds "links".
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "format.h"
+#include "links.h"
 
 namespace flexlink::perf {
 
@@ -21,6 +22,7 @@ struct JsonReport {
   std::vector<Row> rows;
   uint64_t wrong = 0;
   double averageBusbw = 0;
+  std::vector<LinkUse> links;  // with --links, of rank 0's process
 };
 
 std::string jsonText(const JsonReport& report);

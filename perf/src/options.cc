@@ -26,6 +26,7 @@ enum Long : int {
   kLibrary,
   kIdFile,
   kNoPin,
+  kLinks,
 };
 
 constexpr char kLetters[] = "+:t:g:b:e:i:f:n:m:w:N:p:c:o:d:r:z:y:T:G:C:S:a:R:x:D:V:J:M:u:I:K:h";
@@ -67,6 +68,7 @@ const option kLongOptions[] = {{"nthreads", 1, nullptr, 't'},
                                {"buffers", 1, nullptr, kBuffers},
                                {"csv", 0, nullptr, kCsv},
                                {"bound", 0, nullptr, kBound},
+                               {"links", 0, nullptr, kLinks},
                                {"vs", 1, nullptr, kVs},
                                {"rounds", 1, nullptr, kRounds},
                                {"inplace", 1, nullptr, kInPlace},
@@ -223,6 +225,9 @@ std::string setFlagOrText(int letter, const char* text, Options* options) {
     case kAsync:
       options->async = true;
       return {};
+    case kLinks:
+      options->links = true;
+      return {};
     default:
       options->pin = false;
       return {};
@@ -280,6 +285,7 @@ std::string contradiction(const Options& o) {
   if (!o.vs.empty() && (o.aggregated > 1 || o.blocking || o.perIteration)) {
     return "--vs has one timed loop for every library: not with -m, -z or -I";
   }
+  if (!o.vs.empty() && o.links) return "--vs compares sides on one host, which have no links";
   if (!o.vs.empty() && !o.json.empty()) return "--vs writes text or --csv, not -J";
   return {};
 }

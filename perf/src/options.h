@@ -48,6 +48,7 @@ struct Options {
   bool async = false;
   bool csv = false;
   bool bound = false;
+  bool links = false;
   bool pin = true;
   bool buffersOfLibrary = false;  // --buffers ncclMemAlloc
   std::string library;

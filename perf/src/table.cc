@@ -10,6 +10,7 @@
 
 #include "fail.h"
 #include "json_report.h"
+#include "links.h"
 #include "place.h"
 
 namespace flexlink::perf {
@@ -17,6 +18,7 @@ namespace {
 
 constexpr int kHostWords = 4;    // doubles that carry a host's name between ranks,
 constexpr int kCharsInWord = 6;  // this many characters each, as a whole number
+constexpr useconds_t kLinksOldMicros = 50000;
 
 class Table {
  public:
@@ -38,6 +40,8 @@ class Table {
   void boundOf(const Case& what, Half* half) const;
   std::vector<double> slowest(const std::vector<double>& mine);
   void finish(double bandwidth);
+  std::vector<LinkReading> links(std::string* error) const;
+  void reportLinks();
   std::vector<DeviceLine> devices();
   void print(const std::string& text) const;
   void reportMemory(double before);
@@ -50,6 +54,7 @@ class Table {
   uint64_t seed_ = 0;
   uint64_t wrong_ = 0;
   double copyRate_ = 0;  // bytes read and written in a second by all ranks together; 0: not known
+  std::vector<LinkReading> linksBefore_;
   double busbwSum_ = 0;
   int halves_ = 0;
 };
@@ -106,6 +111,8 @@ void Table::start() {
 int Table::run() {
   const double before = residentBytes();
   start();
+  std::string ignored;  // of the first reading: the second one says it
+  if (options_.links) linksBefore_ = links(&ignored);
   for (int cycle = 0; options_.cycles == 0 || cycle < options_.cycles; ++cycle) this->cycle();
   const double bandwidth = halves_ ? busbwSum_ / halves_ : 0;
   finish(bandwidth);
@@ -215,9 +222,27 @@ std::vector<double> Table::slowest(const std::vector<double>& mine) {
   return result;
 }
 
+std::vector<LinkReading> Table::links(std::string* error) const {
+  std::vector<LinkReading> found;
+  const std::string path = prints_ ? ownProbePath() : "";
+  *error = "the library writes no probe here; is FLEXLINK_PROBE=0 set?";
+  if (!path.empty() && readLinks(path, &found, error)) error->clear();
+  return found;
+}
+
+void Table::reportLinks() {
+  // The library writes them now and then, while it works: once more when the last ones are old.
+  usleep(kLinksOldMicros);
+  workload_.run(1);
+  std::string error;
+  report_.links = linkUses(linksBefore_, links(&error));
+  print(error.empty() ? linksText(report_.links) : "# Links: " + error + "\n");
+}
+
 void Table::finish(double bandwidth) {
   alarm(0);
   print(footer(options_, wrong_, bandwidth));
+  if (options_.links) reportLinks();
   if (!prints_ || options_.json.empty()) return;
   report_.wrong = wrong_;
   report_.averageBusbw = bandwidth;
