@@ -18,7 +18,8 @@ def ip(*words: str) -> str:
 
 
 class TwoHosts:
-    """`rates` in Mbit/s, one link each. NIC i of side s is `fl{i}{s}`, 10.77.i.1 and 10.77.i.2."""
+    """`rates` in Mbit/s, one link each, 0: not shaped. NIC i of side s is `fl{i}{s}`, 10.77.i.1 and
+    10.77.i.2."""
 
     def __init__(self, rates: Sequence[int]) -> None:
         self.names = [f"flexlink-{os.getpid()}-{side}" for side in "ab"]
@@ -36,11 +37,8 @@ class TwoHosts:
             for side, (name, nic) in enumerate(ends):
                 ip("-n", name, "addr", "add", f"10.77.{i}.{side + 1}/24", "dev", nic)
                 ip("-n", name, "link", "set", nic, "up")
-                subprocess.run(
-                    ["ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", nic, "root", "tbf",
-                     "rate", f"{rate}mbit", "burst", "256kb", "latency", "20ms"],
-                    check=True,
-                )  # fmt: skip
+            if rate != 0:
+                self.set_rate(i, rate)
         self._await_carriers()
         return self
 
@@ -69,6 +67,25 @@ class TwoHosts:
         bytes_of = {nic["ifname"]: int(nic["stats64"]["tx"]["bytes"]) for nic in shown}
         return [bytes_of[f"fl{i}{'ab'[side]}"] for i in range(len(self.rates))]
 
-    def set_link(self, index: int, state: str) -> None:
-        """`state`: up or down, on the first host's side."""
-        ip("-n", self.names[0], "link", "set", f"fl{index}a", state)
+    def set_rate(self, index: int, rate: int) -> None:
+        """Shapes a link, both ways, to `rate` Mbit/s."""
+        for name, side in zip(self.names, "ab", strict=True):
+            subprocess.run(
+                ["ip", "netns", "exec", name, "tc", "qdisc", "replace", "dev", f"fl{index}{side}",
+                 "root", "tbf", "rate", f"{rate}mbit", "burst", "256kb", "latency", "20ms"],
+                check=True,
+            )  # fmt: skip
+
+    def set_link(self, index: int, state: str, side: int = 0) -> None:
+        """`state`: up or down, on one host's side; the other sees its carrier go."""
+        ip("-n", self.names[side], "link", "set", f"fl{index}{'ab'[side]}", state)
+
+    def set_silent(self, index: int, silent: bool) -> None:
+        """What both hosts send over this link goes to a MAC address that nobody has."""
+        for side, name in enumerate(self.names):
+            nic, peer = f"fl{index}{'ab'[side]}", f"10.77.{index}.{2 - side}"
+            if silent:
+                ip("-n", name, "neigh", "replace", peer, "lladdr", "02:00:00:00:00:01",
+                   "dev", nic, "nud", "permanent")  # fmt: skip
+            else:
+                ip("-n", name, "neigh", "del", peer, "dev", nic)

@@ -10,8 +10,11 @@
 #include <cstring>
 #include <numeric>
 #include <random>
+#include <thread>
 
 #include "base/clock.h"
+#include "device/host/exchange.h"
+#include "engine/waiter.h"
 #include "link/tcp/tcp_link.h"
 
 namespace flexlink {
@@ -39,7 +42,9 @@ struct Flow {
 
 class Relay {
  public:
-  Relay() {
+  Relay() { renew(); }
+  void renew() {
+    cut();
     for (int side = 0; side < 2; ++side) {
       EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends_[side]), 0);
     }
@@ -70,18 +75,26 @@ class Relay {
 
 class Pair {
  public:
-  explicit Pair(int links) : relays(static_cast<size_t>(links)), sides{Bundle("b"), Bundle("a")} {
-    for (int i = 0; i < links; ++i) {
-      for (int side = 0; side < 2; ++side) {
-        sides[side].add(
-            [&](LinkEvents events) {
-              return std::make_unique<TcpLink>("relay" + std::to_string(i),
-                                               relays[static_cast<size_t>(i)].end(side),
-                                               std::move(events));
-            },
-            LinkModel(1e9, 50'000));
-      }
+  explicit Pair(uint32_t links) : relays(links), sides{Bundle("b"), Bundle("a")} {
+    for (uint32_t i = 0; i < links; ++i) connect({i, 0});
+  }
+
+  void connect(LinkPlace place) {
+    for (int side = 0; side < 2; ++side) {
+      sides[side].add(
+          place,
+          [&](LinkEvents events) {
+            return std::make_unique<TcpLink>("relay" + std::to_string(place.number),
+                                             relays[place.number].end(side), std::move(events));
+          },
+          LinkModel(1e9, 50'000));
     }
+  }
+
+  // The same link, over a connection of its own.
+  void connectAgain(LinkPlace place) {
+    relays[place.number].renew();
+    connect(place);
   }
 
   // False: the time was over.
@@ -150,7 +163,7 @@ void exchange(
 }
 
 TEST(Bundle, MessagesOfAllSizesArriveInAnyOrder) {
-  for (int links : {1, 2, 4}) {
+  for (uint32_t links : {1u, 2u, 4u}) {
     Pair pair(links);
     exchange(&pair, {0, 1, 64, 8192, 8193, 100'000, 1 << 20, 3'000'001, 5, 0, 70'000}, 1);
     exchange(&pair, {8192, 1 << 22, 8193}, 2);
@@ -192,6 +205,106 @@ TEST(Bundle, ASilentLinkIsLeftWhileThePeerAnswersElsewhere) {
   EXPECT_FALSE(pair.sides[0].state()[0].alive);
   EXPECT_NE(pair.sides[0].state()[0].whyNot.find("silent"), std::string::npos);
   EXPECT_TRUE(pair.sides[0].state()[1].alive);
+}
+
+// A process that computes answers on no link: none is to blame, whichever it serves first then.
+TEST(Bundle, APeerThatIsAwayLosesNoLink) {
+  Pair pair(2);
+  exchange(&pair, {1 << 20}, 1);
+  std::vector<uint8_t> from = noise(2 << 20, 5), to(from.size());
+  Pending pending{0};
+  pair.sides[1].receive(message(9), to.data(), to.size(), &pending);
+  ASSERT_TRUE(pair.drive([&] { return pair.sides[1].flushed(); }));
+  pair.sides[0].send(message(9), from.data(), from.size(), &pending);
+  for (int64_t end = nowNanos() + 700'000'000; nowNanos() < end;) {
+    (void)pair.sides[0].poll();
+    (void)pair.sides[0].check(nowNanos());
+    for (Relay& relay : pair.relays) relay.pump();
+  }
+  EXPECT_NE(pending.load(), 0u);
+  ASSERT_TRUE(pair.drive([&] { return pending.load() == 0; }));
+  EXPECT_EQ(from, to);
+  for (Bundle& side : pair.sides) {
+    for (const LinkState& link : side.state()) EXPECT_TRUE(link.alive) << link.whyNot;
+  }
+}
+
+TEST(Bundle, ALinkThatIsMadeAgainCarriesOn) {
+  Pair pair(2);
+  exchange(&pair, {1 << 20}, 1);
+  for (uint32_t round = 1; round < 4; ++round) {
+    pair.relays[1].cut();
+    exchange(&pair, {2 << 20, 100}, 10 + round);
+    for (Bundle& side : pair.sides) EXPECT_FALSE(side.state()[1].alive);
+    uint64_t before = pair.sides[0].state()[1].bytesOut;
+    pair.connectAgain({1, round});
+    exchange(&pair, {4 << 20, 8000}, 20 + round);
+    for (Bundle& side : pair.sides) {
+      LinkState link = side.state()[1];
+      EXPECT_TRUE(link.alive);
+      EXPECT_EQ(link.name, "relay1");
+      EXPECT_EQ(link.whyNot, "");
+    }
+    EXPECT_GT(pair.sides[0].state()[1].bytesOut, before + (1 << 20));
+  }
+}
+
+// One side has lost the connection and the other does not know, or even has no other link.
+TEST(Bundle, ALinkThatIsMadeAgainTakesTheUnfinishedAlong) {
+  for (uint32_t links : {1u, 2u}) {
+    Pair pair(links);
+    std::vector<uint8_t> from = noise(2 << 20, 5), to(from.size());
+    Pending pending{0};
+    pair.sides[1].receive(message(9), to.data(), to.size(), &pending);
+    pair.sides[0].send(message(9), from.data(), from.size(), &pending);
+    (void)pair.drive([&] { return pair.relays[0].passed() > 300'000; });
+    pair.connectAgain({0, 1});
+    ASSERT_TRUE(pair.drive([&] { return pending.load() == 0; })) << pair.failure.text();
+    EXPECT_EQ(from, to);
+  }
+}
+
+TEST(Bundle, WhatOneSideLeavesTheOtherLeavesToo) {
+  Pair pair(2);
+  std::vector<uint32_t> left[2];
+  for (int side = 0; side < 2; ++side) {
+    pair.sides[side].setOwner({[&, side](uint32_t number) { left[side].push_back(number); }, {}});
+  }
+  pair.relays[1].stopped = true;  // no end of the connection can be seen
+  pair.sides[0].drop(1, makeStatus(Code::kRemote, "eth1 is down"));
+  EXPECT_EQ(pair.sides[0].state()[1].whyNot, "eth1 is down");
+  ASSERT_TRUE(pair.drive([&] { return !pair.sides[1].state()[1].alive; }, 1'000'000'000));
+  EXPECT_NE(pair.sides[1].state()[1].whyNot.find("peer has left"), std::string::npos);
+  for (auto& numbers : left) EXPECT_EQ(numbers, std::vector<uint32_t>{1});
+  pair.sides[0].drop(0, makeStatus(Code::kRemote, "eth0 is down"));  // the last one stays
+  EXPECT_TRUE(pair.sides[0].state()[0].alive);
+  exchange(&pair, {100, 500'000}, 3);
+}
+
+// Nobody waits any more on the side that has something to send again.
+TEST(Bundle, ItsOwnerBringsHomeWhatNobodyWaitsFor) {
+  Pair pair(2);
+  exchange(&pair, {1 << 20}, 1);
+  int asked = 0;
+  pair.sides[0].setOwner({[](uint32_t) {}, [&] { ++asked; }});
+  std::vector<uint8_t> from = noise(100, 5), to(from.size());
+  Pending pending{0};
+  pair.relays[0].stopped = true;
+  pair.sides[1].receive(message(9), to.data(), to.size(), &pending);
+  for (int i = 0; i < 2; ++i)
+    pair.sides[0].send(message(8 + i), from.data(), from.size(), &pending);
+  EXPECT_EQ(asked, 1);
+  pair.relays[0].stopped = true;
+  pair.relays[1].stopped = false;
+  bool owes = true;
+  for (int64_t end = nowNanos() + 2'000'000'000; owes && nowNanos() < end;) {
+    owes = pair.sides[0].look(nowNanos());
+    (void)pair.sides[1].poll();
+    for (Relay& relay : pair.relays) relay.pump();
+  }
+  EXPECT_FALSE(owes);
+  EXPECT_EQ(pending.load(), 0u);
+  EXPECT_EQ(from, to);
 }
 
 // What a stopped link still holds must not land in memory that belongs to the user again.
@@ -244,6 +357,7 @@ TEST(Bundle, GarbageEndsTheLink) {
   Bundle bundle("b");
   Fd mine = relay.end(0);
   bundle.add(
+      {0, 0},
       [&](LinkEvents events) {
         return std::make_unique<TcpLink>("garbage", relay.end(1), std::move(events));
       },
@@ -257,6 +371,63 @@ TEST(Bundle, GarbageEndsTheLink) {
   }
   EXPECT_EQ(status.code(), Code::kRemote);
   EXPECT_NE(std::string(status.text()).find("not FlexLink's wire"), std::string::npos);
+}
+
+// A waiting thread sleeps until bytes come, and wakes up at once.
+TEST(Bundle, WhoSleepsIsWokenByWhatArrives) {
+  Pair pair(2);
+  std::vector<int64_t> late;
+  for (uint64_t seq = 0; seq < 20; ++seq) {
+    uint64_t word = seq, got = 0;
+    Pending out{0}, in{0};
+    std::atomic<int64_t> sentAt{0};
+    pair.sides[1].receive(message(seq), &got, sizeof got, &in);
+    std::thread sender([&] {
+      usleep(20'000);
+      sentAt = nowNanos();
+      pair.sides[0].send(message(seq), &word, sizeof word, &out);
+      (void)pair.sides[0].poll();
+      for (Relay& relay : pair.relays) relay.pump();
+    });
+    Waiter waiter(WaitPolicy{4, 1'000, 2'000});
+    while (in.load(std::memory_order_acquire) != 0) {
+      if (pair.sides[1].poll().ok()) continue;
+      waiter.idle(myDoorbell(), [&] {
+        Status status = pair.sides[1].poll();
+        return !status.ok() && in.load(std::memory_order_acquire) != 0;
+      });
+    }
+    late.push_back(nowNanos() - sentAt);
+    sender.join();
+    EXPECT_EQ(got, seq);
+  }
+  std::sort(late.begin(), late.end());
+  EXPECT_LT(late[late.size() / 2], 2'000'000);  // a sleep that nobody ends takes 100 ms
+}
+
+// The bytes are read by another thread than the one that sleeps for them.
+TEST(Bundle, WhoSleepsIsWokenByWhomeverReadsForHim) {
+  Pair pair(1);
+  uint64_t word = 7, got = 0;
+  Pending out{0}, in{0};
+  pair.sides[1].receive(message(1), &got, sizeof got, &in);
+  std::atomic<bool> asleep{false};
+  std::atomic<int64_t> wokeAt{0};
+  std::thread sleeper([&] {
+    myDoorbell().sleep(10'000'000'000, [&] {
+      asleep = true;
+      return in.load(std::memory_order_acquire) != 0;
+    });
+    wokeAt = nowNanos();
+  });
+  while (!asleep) sched_yield();
+  usleep(5'000);
+  int64_t began = nowNanos();
+  pair.sides[0].send(message(1), &word, sizeof word, &out);
+  EXPECT_TRUE(pair.drive([&] { return in.load() == 0; }));
+  sleeper.join();
+  EXPECT_LT(wokeAt - began, 1'000'000'000);
+  EXPECT_EQ(got, 7u);
 }
 
 }  // namespace

@@ -36,20 +36,6 @@ const void* Bundle::Unacked::payload() const {
   return small ? small->data() : nullptr;
 }
 
-void Bundle::add(const std::function<std::unique_ptr<Link>(LinkEvents)>& make,
-                 const LinkModel& model) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  slots_.push_back(
-      std::unique_ptr<Slot>(new Slot{nullptr, model, {}, 0, 0, 0, 0, nowNanos(), false, {}}));
-  Slot* slot = slots_.back().get();
-  slot->link = make({[this](const FrameHeader& header) { return place(header); },
-                     [this, slot](const FrameHeader& header) { arrived(slot, header); }});
-  slot->state.name = slot->link->name();
-  if (bell_ == nullptr) return;
-  bell_->add(slot->link->fd());
-  bell_->ring();  // sleepers are to listen to this one, too
-}
-
 void Bundle::listen(uint64_t comm, uint16_t rank, std::function<void(const FrameHeader&)> heard) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (heard) {
@@ -142,6 +128,12 @@ void Bundle::arrived(Slot* slot, const FrameHeader& header) {
   slot->state.bytesIn += header.length;
   if (header.kind == FrameKind::kAck) return acknowledged(slot, header.offset);
   ++slot->received;
+  if (header.kind == FrameKind::kNudge) return;
+  if (header.kind == FrameKind::kLeft) {
+    leftByPeer_.push_back(
+        {static_cast<uint32_t>(header.offset), static_cast<uint32_t>(header.seq)});
+    return;
+  }
   auto listener = listeners_.find({header.comm, mine(header)});
   if (listener != listeners_.end()) listener->second(header);
   switch (header.kind) {
@@ -229,7 +221,6 @@ void Bundle::credited(const FrameHeader& header) {
 
 void Bundle::acknowledged(Slot* slot, uint64_t frames) {
   int64_t now = nowNanos();
-  slot->probed = false;
   for (; slot->acked < frames && !slot->unacked.empty(); ++slot->acked) {
     Unacked frame = std::move(slot->unacked.front());
     slot->unacked.pop_front();
@@ -316,6 +307,9 @@ void Bundle::post(Slot* slot, Unacked frame, int64_t now) {
   slot->unacked.push_back(std::move(frame));
   const Unacked& kept = slot->unacked.back();
   slot->link->post(kept.header, kept.payload());
+  if (owes_ || !owner_.owes) return;
+  owes_ = true;
+  owner_.owes();
 }
 
 void Bundle::repost(Unacked frame, const Slot* except) {
@@ -347,6 +341,7 @@ bool Bundle::pollLinks() {
     ack.offset = slot->told = slot->received;
     slot->link->post(ack, nullptr);
   }
+  if (!leftByPeer_.empty()) leaveAsPeerDid();
   return moved;
 }
 

@@ -56,6 +56,19 @@ struct LinkState {
   int64_t latencyNanos = 0;
 };
 
+// Which of the links to a peer: the two sides give it the same number, and each time that it is
+// made again the same higher round.
+struct LinkPlace {
+  uint32_t number = 0;
+  uint32_t round = 0;
+};
+
+// Whoever makes the links of a bundle. Called under the bundle's lock: they only take note.
+struct BundleOwner {
+  std::function<void(uint32_t number)> left;  // this link is of use no more, others are
+  std::function<void()> owes;                 // from now on look() is needed
+};
+
 class Bundle {
  public:
   explicit Bundle(std::string peer) : peer_(std::move(peer)), bell_(FdBell::instance()) {}
@@ -65,8 +78,23 @@ class Bundle {
 
   // Any thread, each of the following.
 
-  // A connected link; `model` is what is believed of it at first.
+  void setOwner(BundleOwner owner);
+
+  // A connected link, in the place of the one that had its number; `model` is what is believed of
+  // it at first.
+  void add(LinkPlace place, const std::function<std::unique_ptr<Link>(LinkEvents)>& make,
+           const LinkModel& model);
+
+  // The same, with a number of its own: for whoever never makes it again.
   void add(const std::function<std::unique_ptr<Link>(LinkEvents)>& make, const LinkModel& model);
+
+  // Nothing more goes over this link, for its owner knows why; but for the last one, which may
+  // still come back.
+  void drop(uint32_t number, const Status& why);
+
+  // The end of all links.
+  void fail(const Status& why);
+  bool failed() const;
 
   // Is told of the head of every message that comes for `rank` of `comm`, under the bundle's lock:
   // a place to compare signatures. An empty function ends it.
@@ -98,8 +126,12 @@ class Bundle {
   // their tag apart; -1: none.
   int awaited(uint64_t comm, uint16_t rank, uint32_t except) const;
 
-  // The slow look: links that are silent while the peer answers elsewhere.
+  // The slow look: links that are silent while the peer answers elsewhere, or for very long.
   Status check(int64_t now);
+
+  // What the owner does about every 50 ms where nobody may be waiting: poll and check. True: frames
+  // still wait for the peer's answer.
+  bool look(int64_t now);
 
   std::vector<LinkState> state() const;
   const std::string& peer() const { return peer_; }
@@ -135,18 +167,20 @@ class Bundle {
     int64_t sentAt = 0;
     uint64_t queuedBefore = 0;
     const void* payload() const;
-    void copyPayload();  // the message's memory is needed no more, and it does not finish it
   };
   struct Slot {
-    std::unique_ptr<Link> link;
+    LinkPlace place;
     LinkModel model;
+    std::unique_ptr<Link> link;
     std::deque<Unacked> unacked;
     uint64_t queued = 0;    // bytes of unacked
     uint64_t acked = 0;     // frames, as the peer counts them
     uint64_t received = 0;  // frames that are acknowledged to the peer
     uint64_t told = 0;
     int64_t heardAt = 0;
-    bool probed = false;  // its oldest frame was sent again elsewhere
+    Silence silence;
+    bool nudged = false;     // in doubt: the other links were asked for an answer
+    int64_t answeredAt = 0;  // when they were found to have given it; 0: not yet
     LinkState state;
   };
 
@@ -171,7 +205,16 @@ class Bundle {
   void keepOwnCopy(Unacked* frame);
   void post(Slot* slot, Unacked frame, int64_t now);
   void repost(Unacked frame, const Slot* except);
+  std::deque<Unacked> closeLink(Slot* slot, const Status& why);
+  void resend(std::deque<Unacked> frames, Slot* from);
   void leave(Slot* slot, const Status& why);
+  void leaveAsPeerDid();
+  void checkLinks(int64_t now);
+  void checkLink(Slot* slot, int64_t now);
+  int64_t silentFor(const Slot& slot, int64_t now) const;
+  bool answeredElsewhere(const Slot& slot, int64_t since) const;
+  void nudgeOthers(const Slot* except);
+  Slot* find(uint32_t number) const;
   void keepOff(const void* begin, size_t bytes);
   bool anyAlive() const;
 
@@ -189,6 +232,10 @@ class Bundle {
   uint32_t numbers_ = 0;    // of eager and credit frames sent
   uint32_t highest_ = 0;    // of those received
   std::bitset<4096> seen_;  // the last of those received, by number
+  BundleOwner owner_;
+  bool owes_ = false;                  // the owner knows that look() is needed
+  std::vector<LinkPlace> leftByPeer_;  // heard in the course of a poll
+  int64_t checkedAt_ = 0;
   Status failure_;
 };
 

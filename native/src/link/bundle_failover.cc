@@ -3,28 +3,95 @@
 // peer has left.
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "link/bundle.h"
 
 namespace flexlink {
 namespace {
 
-// Without an answer for so long, a link's oldest frame goes elsewhere, too; when that was answered
-// and it still was not, the link is left.
-constexpr int64_t kDoubtNanos = 200'000'000;
-constexpr int64_t kSilentNanos = 400'000'000;
+constexpr int64_t kCheckNanos = 10'000'000;  // between two looks
+// Without an answer for so long, a link is doubted: the others are asked for one. When they have
+// given it, it is left.
+constexpr int64_t kDoubtNanos = 150'000'000;
+constexpr int64_t kSilentNanos = 300'000'000;
+// For so long a link may answer later than the others, when the peer has been away.
+constexpr int64_t kGraceNanos = 100'000'000;
+// A host that has owed an answer for so long is gone.
+constexpr int64_t kGoneNanos = 8'000'000'000;
 
 }  // namespace
 
-// What it has not brought home goes over the others.
-void Bundle::leave(Slot* slot, const Status& why) {
+void Bundle::setOwner(BundleOwner owner) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  owner_ = std::move(owner);
+}
+
+Bundle::Slot* Bundle::find(uint32_t number) const {
+  for (const auto& slot : slots_) {
+    if (slot->place.number == number) return slot.get();
+  }
+  return nullptr;
+}
+
+// The peer may have left the old one, of which this side knows nothing yet.
+void Bundle::add(LinkPlace place, const std::function<std::unique_ptr<Link>(LinkEvents)>& make,
+                 const LinkModel& model) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!failure_.ok()) return;
+  Slot* slot = find(place.number);
+  std::deque<Unacked> left;
+  LinkState state;
+  if (slot == nullptr) {
+    slots_.push_back(std::unique_ptr<Slot>(new Slot{place, model}));
+    slot = slots_.back().get();
+  } else {
+    left = closeLink(slot, makeStatus(Code::kRemote, "it is made again"));
+    state = std::move(slot->state);
+    *slot = Slot{place, model};
+  }
+  slot->heardAt = nowNanos();
+  slot->state = std::move(state);
+  slot->state.alive = true;
+  slot->state.whyNot.clear();
+  slot->link = make({[this](const FrameHeader& header) { return this->place(header); },
+                     [this, slot](const FrameHeader& header) { arrived(slot, header); }});
+  slot->state.name = slot->link->name();
+  resend(std::move(left), slot);
+  if (bell_ == nullptr) return;
+  bell_->add(slot->link->fd());
+  bell_->ring();  // sleepers are to listen to this one, too
+}
+
+void Bundle::add(const std::function<std::unique_ptr<Link>(LinkEvents)>& make,
+                 const LinkModel& model) {
+  add({static_cast<uint32_t>(state().size()), 0}, make, model);
+}
+
+// What it has not brought home is left to be sent again.
+std::deque<Bundle::Unacked> Bundle::closeLink(Slot* slot, const Status& why) {
   slot->state.alive = false;
   slot->state.whyNot = why.text();
   slot->link->quiesce();
-  std::deque<Unacked> left = std::move(slot->unacked);
-  slot->unacked.clear();
   slot->queued = 0;
+  return std::exchange(slot->unacked, {});
+}
+
+void Bundle::resend(std::deque<Unacked> frames, Slot* from) {
+  for (Unacked& frame : frames) {
+    frame.header.replay = 1;
+    ++from->state.replays;
+    repost(std::move(frame), nullptr);
+  }
+}
+
+// The peer is told, for a link that looks well to one side is of no use when the other has left it.
+void Bundle::leave(Slot* slot, const Status& why) {
+  if (!slot->state.alive) return;
+  std::deque<Unacked> left = closeLink(slot, why);
+  if (bell_ != nullptr) bell_->ring();
   if (!anyAlive()) {
+    if (!failure_.ok()) return;
     failure_ = makeStatus(Code::kRemote, "no link to %s is left: %s", peer_.c_str(), why.text());
     return;
   }
@@ -34,11 +101,48 @@ void Bundle::leave(Slot* slot, const Status& why) {
     FLEXLINK_WARN("%s to %s is left: %s; %zu frames go over other links", slot->state.name.c_str(),
                   peer_.c_str(), why.text(), left.size());
   }
-  for (Unacked& frame : left) {
-    frame.header.replay = 1;
-    ++slot->state.replays;
-    repost(std::move(frame), slot);
+  resend(std::move(left), slot);
+  Unacked notice;
+  notice.header.kind = FrameKind::kLeft;
+  notice.header.offset = slot->place.number;
+  notice.header.seq = slot->place.round;
+  repost(std::move(notice), nullptr);
+  if (owner_.left) owner_.left(slot->place.number);
+}
+
+void Bundle::leaveAsPeerDid() {
+  for (LinkPlace place : std::exchange(leftByPeer_, {})) {
+    Slot* slot = find(place.number);
+    if (slot == nullptr || slot->place.round != place.round) continue;
+    leave(slot, makeStatus(Code::kRemote, "the peer has left it"));
   }
+}
+
+void Bundle::drop(uint32_t number, const Status& why) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    Slot* slot = find(number);
+    bool others = std::any_of(slots_.begin(), slots_.end(), [&](const auto& other) {
+      return other.get() != slot && other->state.alive;
+    });
+    if (slot == nullptr || !others) return;
+    leave(slot, why);
+  }
+  (void)poll();
+}
+
+void Bundle::fail(const Status& why) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (failure_.ok()) failure_ = why;
+  for (auto& slot : slots_) {
+    if (slot->state.alive) (void)closeLink(slot.get(), why);
+  }
+  if (bell_ != nullptr) bell_->ring();
+}
+
+bool Bundle::failed() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return !failure_.ok();
 }
 
 void Bundle::finish(Pending** pending) {
@@ -75,14 +179,10 @@ void Bundle::settle(uint64_t comm, uint16_t from, uint16_t to) {
 
 // It goes on from a copy: the frames behind it stay readable, and the memory is the user's again.
 void Bundle::keepOwnCopy(Unacked* frame) {
-  keepOff(frame->payload(), frame->header.length);
-  frame->copyPayload();
-}
-
-void Bundle::Unacked::copyPayload() {
-  const auto* from = static_cast<const uint8_t*>(payload());
-  small = std::make_shared<std::vector<uint8_t>>(from, from + header.length);
-  large.reset();
+  const auto* from = static_cast<const uint8_t*>(frame->payload());
+  keepOff(from, frame->header.length);
+  frame->small = std::make_shared<std::vector<uint8_t>>(from, from + frame->header.length);
+  frame->large.reset();
 }
 
 void Bundle::forget(uint64_t comm, uint16_t rank) {
@@ -110,32 +210,79 @@ void Bundle::forget(uint64_t comm, uint16_t rank) {
   }
 }
 
-// A link that does not answer is doubted: its oldest frame goes over another one as well. When that
-// one has answered and this one still has not, it is left.
 Status Bundle::check(int64_t now) {
   std::lock_guard<std::mutex> lock(mutex_);
-  for (auto& slot : slots_) {
-    if (!slot->state.alive || slot->unacked.empty()) continue;
-    const Unacked& oldest = slot->unacked.front();
-    int64_t silent = now - std::max(oldest.sentAt, slot->heardAt);
-    if (silent > kDoubtNanos && !slot->probed) {
-      slot->probed = true;
-      Unacked again = oldest;
-      again.header.replay = 1;
-      // Whoever acknowledges first must not finish the message for both.
-      if (again.large) again.copyPayload();
-      repost(std::move(again), slot.get());
-    }
-    bool answeredElsewhere = std::any_of(slots_.begin(), slots_.end(), [&](const auto& other) {
-      return other != slot && other->state.alive && now - other->heardAt < silent - kDoubtNanos / 2;
-    });
-    if (silent > kSilentNanos && answeredElsewhere) {
-      leave(slot.get(),
-            makeStatus(Code::kRemote, "silent for %lld ms while the peer answers elsewhere",
-                       static_cast<long long>(silent / 1'000'000)));
-    }
-  }
+  if (failure_.ok() && now - checkedAt_ >= kCheckNanos) checkLinks(now);
   return failure_;
+}
+
+bool Bundle::look(int64_t now) {
+  (void)poll();
+  (void)check(now);
+  std::lock_guard<std::mutex> lock(mutex_);
+  owes_ = failure_.ok() && std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
+            return slot->state.alive && !slot->unacked.empty();
+          });
+  return owes_;
+}
+
+// The other host may owe the acknowledgement of bytes, or its process that of frames; a process
+// that computes may do so for long.
+int64_t Bundle::silentFor(const Slot& slot, int64_t now) const {
+  int64_t silent = slot.silence.ofHost(now);
+  if (slot.unacked.empty()) return silent;
+  int64_t heardAt = std::max(slot.heardAt, slot.silence.heardAt());
+  return std::max(silent, now - std::max(slot.unacked.front().sentAt, heardAt));
+}
+
+bool Bundle::answeredElsewhere(const Slot& slot, int64_t since) const {
+  bool byHost = slot.silence.ofHost(nowNanos()) >= kSilentNanos;
+  return std::any_of(slots_.begin(), slots_.end(), [&](const auto& other) {
+    if (other.get() == &slot || !other->state.alive) return false;
+    return other->heardAt > since || (byHost && other->silence.heardAt() > since);
+  });
+}
+
+void Bundle::nudgeOthers(const Slot* except) {
+  for (auto& slot : slots_) {
+    if (slot.get() == except || !slot->state.alive || !slot->unacked.empty()) continue;
+    Unacked nudge;
+    nudge.header.kind = FrameKind::kNudge;
+    post(slot.get(), std::move(nudge), nowNanos());
+  }
+}
+
+void Bundle::checkLinks(int64_t now) {
+  checkedAt_ = now;
+  for (auto& slot : slots_) {
+    if (slot->state.alive) slot->silence.look(now, slot->link->pulse());
+  }
+  for (auto& slot : slots_) {
+    if (slot->state.alive) checkLink(slot.get(), now);
+  }
+}
+
+void Bundle::checkLink(Slot* slot, int64_t now) {
+  int64_t silent = silentFor(*slot, now);
+  if (silent <= kDoubtNanos) {
+    slot->nudged = false;
+    slot->answeredAt = 0;
+    return;
+  }
+  if (!std::exchange(slot->nudged, true)) nudgeOthers(slot);
+  if (!answeredElsewhere(*slot, now - silent + kDoubtNanos / 2)) {
+    slot->answeredAt = 0;
+  } else if (slot->answeredAt == 0) {
+    slot->answeredAt = now;
+  }
+  if (slot->silence.ofHost(now) > kGoneNanos) {
+    leave(slot, makeStatus(Code::kRemote, "its host has not answered for %lld s",
+                           static_cast<long long>(kGoneNanos / 1'000'000'000)));
+  } else if (silent > kSilentNanos && slot->answeredAt != 0 &&
+             now - slot->answeredAt >= kGraceNanos) {
+    leave(slot, makeStatus(Code::kRemote, "silent for %lld ms while the peer answers elsewhere",
+                           static_cast<long long>(silent / 1'000'000)));
+  }
 }
 
 }  // namespace flexlink

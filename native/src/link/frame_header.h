@@ -18,6 +18,8 @@ enum class FrameKind : uint8_t {
   kCredit = 2,  // the receiver of a large message is ready for it
   kChunk = 3,   // a part of a large message
   kAck = 4,     // `offset` frames of this link have arrived; not acknowledged itself
+  kNudge = 5,   // asks for no more than to be acknowledged
+  kLeft = 6,    // the sender has left the link with number `offset`, made in round `seq`
 };
 
 struct FrameHeader {
@@ -43,7 +45,7 @@ static_assert(offsetof(FrameHeader, comm) == 8 && offsetof(FrameHeader, offset) 
 // What a header may look like that a peer has sent, before anything in it is used.
 inline bool isSane(const FrameHeader& header) {
   return header.magic == kFrameMagic && header.version == kWireVersion &&
-         header.kind >= FrameKind::kEager && header.kind <= FrameKind::kAck &&
+         header.kind >= FrameKind::kEager && header.kind <= FrameKind::kLeft &&
          header.length <= kMaxFrameBytes;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "link/frame_header.h"
+#include "link/silence.h"
 
 namespace flexlink {
 
@@ -49,6 +50,9 @@ class Link {
 
   // Becomes readable when poll() may find something; -1 after quiesce().
   virtual int fd() const = 0;
+
+  // What is known of the other end without its process.
+  virtual LinkPulse pulse() const = 0;
 };
 
 }  // namespace flexlink

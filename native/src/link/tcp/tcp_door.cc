@@ -13,12 +13,19 @@
 #include "base/interfaces.h"
 #include "base/log.h"
 #include "base/reactor.h"
+#include "link/tcp/nic_watch.h"
 #include "link/tcp/tcp_link.h"
 
 namespace flexlink {
 namespace {
 
-constexpr int64_t kDialNanos = 3'000'000'000;      // for one connection
+constexpr int64_t kDialNanos = 3'000'000'000;  // for one connection
+// A link that was lost is dialled again after a while, which doubles as long as it fails.
+constexpr int64_t kFirstPauseNanos = 100'000'000;
+constexpr int64_t kLastPauseNanos = 800'000'000;
+constexpr int64_t kDialAgainNanos = 900'000'000;
+constexpr int64_t kGoodLifeNanos = 5'000'000'000;  // of a link: its next pause is short again
+constexpr int64_t kLookNanos = 50'000'000;         // between two looks at a bundle that owes
 constexpr int64_t kStrangerNanos = 5'000'000'000;  // for a visitor to say who he is
 constexpr size_t kMaxStrangers = 256;
 // What is believed of a link before its first acknowledgement.
@@ -26,10 +33,11 @@ constexpr double kFirstRate = 1e9;
 constexpr int64_t kFirstLatency = 100'000;
 
 // The dialer says kHello, hears kHello back, and says kGo on every link once all have answered or
-// failed; then frames may follow. Fixed size, so that nothing of the first frame is read with it.
+// failed; then frames may follow. A link that is made later, or again, gets kAgain instead. Fixed
+// size, so that nothing of the first frame is read with it.
 struct Greeting {
   static constexpr uint32_t kMagic = 0x48584c46;  // "FLXH"
-  enum Word : uint32_t { kHello = 1, kGo = 2 };
+  enum Word : uint32_t { kHello = 1, kGo = 2, kAgain = 3 };
   uint32_t magic = kMagic;
   uint32_t version = kWireVersion;
   Cookie cookie{};  // of the process that is called
@@ -37,11 +45,12 @@ struct Greeting {
   uint32_t word = kHello;
   uint32_t index = 0;  // which NIC pair
   uint32_t links = 0;  // kGo: links that are there
-  uint32_t reserved = 0;
+  uint32_t round = 0;  // how often this pair was dialled before
 };
 static_assert(sizeof(Greeting) == 56);
 
 struct Connection {
+  ProcessId id{};  // dialed: whom
   Fd fd;
   size_t have = 0;  // bytes of `heard`
   Greeting heard;
@@ -49,15 +58,26 @@ struct Connection {
   bool greeted = false;  // by us
 };
 
+// One pair of NICs, by number in Entry.
+struct Pair {
+  std::string name;      // of the link
+  Fd greeted;            // a connection that is not yet in the bundle
+  uint32_t round = 0;    // of the last dial
+  bool dialing = false;  // or about to
+  int64_t madeAt = 0;    // ns
+  int64_t pause = kFirstPauseNanos;
+  Reactor::TimerId timer = 0;  // until the next dial
+};
+
 // All about one peer.
 struct Entry {
+  DataPeer peer;  // where this side dials
   std::shared_ptr<Bundle> bundle;
   bool ready = false;
   bool dialing = false;
-  size_t awaited = 0;              // of the connections, not yet concluded
-  std::map<uint32_t, Fd> greeted;  // by NIC pair
-  std::map<uint32_t, std::string> names;
-  uint32_t gone = 0;  // callee: links that have said kGo
+  size_t awaited = 0;  // of the connections, not yet concluded
+  uint32_t gone = 0;   // callee: links that have said kGo
+  std::map<uint32_t, Pair> pairs;
   std::vector<BundleReady> waiting;
   std::string troubles;
 };
@@ -75,15 +95,22 @@ class TcpDoor {
   Status open();
   void accept(int listener, const std::string& nic);
   void onVisitor(int fd, const std::string& nic);
+  void welcome(const Greeting& heard, const std::string& nic, Fd fd);
   bool read(Connection* connection, bool* broken);
-  void dial(const DataPeer& peer);
-  void dialOne(const DataPeer& peer, uint32_t index, const DataNic& mine,
-               const SocketAddress& theirs);
-  void onDialed(const DataPeer& peer, uint32_t index, int fd);
-  void concluded(const DataPeer& peer, const std::string& trouble);
+  Entry& entryOf(const ProcessId& id, const std::string& name);
+  void hangUp(const ProcessId& id);
+  void dial(Entry* entry);
+  void dialOne(Entry* entry, uint32_t number);
+  void onDialed(const ProcessId& id, uint32_t number, int fd);
+  void concluded(const ProcessId& id, uint32_t number, const std::string& trouble);
+  void dialAgainLater(const ProcessId& id, uint32_t number);
+  void dialAgain(const ProcessId& id, uint32_t number);
+  void onNic(const std::string& nic, bool up);
+  void mind(const ProcessId& id);
   void finish(Entry* entry);
+  void join(Entry* entry, uint32_t number);
   void fail(Entry* entry, const std::string& why);
-  bool say(int fd, const Cookie& cookie, Greeting::Word word, uint32_t index, uint32_t links);
+  bool say(int fd, const Cookie& cookie, Greeting::Word word, LinkPlace place, uint32_t links);
 
   std::mutex mutex_;  // guards nics_ and opened_
   bool opened_ = false;
@@ -127,6 +154,9 @@ Status TcpDoor::open() {
       (void)reactor_->watch(raw, EPOLLIN, [this, raw, nic](uint32_t) { accept(raw, nic); });
     });
   }
+  Status watching =
+      watchNics(reactor_, [this](const std::string& nic, bool up) { onNic(nic, up); });
+  if (!watching.ok()) FLEXLINK_WARN("%s", watching.text());
   return {};
 }
 
@@ -170,13 +200,14 @@ bool TcpDoor::read(Connection* connection, bool* broken) {
   return !*broken;
 }
 
-bool TcpDoor::say(int fd, const Cookie& cookie, Greeting::Word word, uint32_t index,
+bool TcpDoor::say(int fd, const Cookie& cookie, Greeting::Word word, LinkPlace place,
                   uint32_t links) {
   Greeting greeting;
   greeting.cookie = cookie;
   greeting.from = myProcessCard().value()->id;
   greeting.word = word;
-  greeting.index = index;
+  greeting.index = place.number;
+  greeting.round = place.round;
   greeting.links = links;
   Result<size_t> sent = sendSome(fd, &greeting, sizeof greeting);  // an empty socket takes it whole
   return sent.ok() && sent.value() == sizeof greeting;
@@ -186,125 +217,245 @@ void TcpDoor::onVisitor(int fd, const std::string& nic) {
   Connection& visitor = visitors_[fd];
   bool broken = false;
   if (!read(&visitor, &broken) && !broken) return;
-  const Greeting& heard = visitor.heard;
-  auto drop = [&] {
-    reactor_->cancel(visitor.timer);
-    reactor_->unwatch(fd);
-    visitors_.erase(fd);
-  };
-  if (broken || heard.cookie != myProcessCard().value()->cookie) return drop();
-  if (heard.word == Greeting::kHello) {
-    if (!say(fd, heard.cookie, Greeting::kHello, heard.index, 0)) drop();
+  const Greeting heard = visitor.heard;
+  broken = broken || heard.cookie != myProcessCard().value()->cookie;
+  if (!broken && heard.word == Greeting::kHello &&
+      say(fd, heard.cookie, Greeting::kHello, {heard.index, heard.round}, 0)) {
     return;
   }
+  Fd held = std::move(visitor.fd);
+  reactor_->cancel(visitor.timer);
+  reactor_->unwatch(fd);
+  visitors_.erase(fd);
+  bool known = heard.word == Greeting::kGo || heard.word == Greeting::kAgain;
+  if (!broken && known && heard.index < kMaxDataNics) welcome(heard, nic, std::move(held));
+}
+
+// Where a new set of connections begins, what there was has failed on the other side.
+void TcpDoor::welcome(const Greeting& heard, const std::string& nic, Fd fd) {
+  bool first = heard.word == Greeting::kGo;
   Entry& entry = entries_[heard.from];
-  entry.greeted[heard.index] = std::move(visitor.fd);
-  entry.names[heard.index] = "tcp:" + nic;
+  if (first && entry.ready) {
+    entry.bundle->fail(makeStatus(Code::kRemote, "%s has made its connections anew",
+                                  entry.bundle->peer().c_str()));
+    hangUp(heard.from);
+    entry = Entry{};
+  }
+  Pair& pair = entry.pairs[heard.index];
+  pair.greeted = std::move(fd);
+  pair.name = "tcp:" + nic;
+  pair.round = heard.round;
+  if (!first && entry.ready) return join(&entry, heard.index);
+  if (!first) return;
   entry.awaited = heard.links;
-  drop();
   if (++entry.gone == entry.awaited && !entry.waiting.empty()) finish(&entry);
 }
 
+// A bundle that has failed is made anew for whoever comes after.
+Entry& TcpDoor::entryOf(const ProcessId& id, const std::string& name) {
+  Entry& entry = entries_[id];
+  if (entry.ready) (void)entry.bundle->poll();  // the news may be there, unread
+  if (entry.ready && entry.bundle->failed()) {
+    hangUp(id);
+    entry = Entry{};
+  }
+  if (entry.bundle) return entry;
+  entry.bundle = std::make_shared<Bundle>(name);
+  entry.bundle->setOwner(
+      {[this, id](uint32_t number) { reactor_->post([=, this] { dialAgainLater(id, number); }); },
+       [this, id] { reactor_->post([=, this] { mind(id); }); }});
+  return entry;
+}
+
+// Nothing of what was begun for this peer goes on.
+void TcpDoor::hangUp(const ProcessId& id) {
+  for (auto& [number, pair] : entries_[id].pairs) {
+    if (pair.timer != 0) reactor_->cancel(pair.timer);
+  }
+  std::erase_if(dialed_, [&](const auto& one) {
+    if (one.second.id != id) return false;
+    reactor_->cancel(one.second.timer);
+    reactor_->unwatch(one.first);
+    return true;
+  });
+}
+
 void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) {
-  Entry& entry = entries_[peer.id];
-  if (!entry.bundle) entry.bundle = std::make_shared<Bundle>(peer.name);
+  Entry& entry = entryOf(peer.id, peer.name);
   if (entry.ready) return done(entry.bundle);
   entry.waiting.push_back(std::move(done));
+  entry.peer = peer;
   bool dials = myProcessCard().value()->id < peer.id;
   if (!dials && entry.gone != 0 && entry.gone == entry.awaited) return finish(&entry);
-  ProcessId id = peer.id;
-  reactor_->after(std::max<int64_t>(deadline - nowNanos(), 1), [this, id] {
-    Entry& late = entries_[id];
-    if (!late.ready) fail(&late, late.troubles.empty() ? "it did not connect" : late.troubles);
-  });
+  reactor_->after(std::max<int64_t>(deadline - nowNanos(), 1),
+                  [this, id = peer.id, bundle = entry.bundle] {
+                    Entry& late = entries_[id];
+                    if (!late.ready && late.bundle == bundle)
+                      fail(&late, late.troubles.empty() ? "it did not connect" : late.troubles);
+                  });
   if (!dials || entry.dialing) return;
   entry.dialing = true;
-  dial(peer);
+  dial(&entry);
 }
 
-void TcpDoor::dial(const DataPeer& peer) {
+void TcpDoor::dial(Entry* entry) {
   Result<std::vector<DataNic>> mine = nics();
-  if (!mine.ok() || peer.nics.empty()) return fail(&entries_[peer.id], "there is no NIC to use");
-  size_t count = std::max(mine.value().size(), peer.nics.size());
-  entries_[peer.id].awaited = count;
-  for (size_t i = 0; i < count; ++i) {
-    dialOne(peer, static_cast<uint32_t>(i), mine.value()[i % mine.value().size()],
-            peer.nics[i % peer.nics.size()]);
-  }
+  if (!mine.ok() || entry->peer.nics.empty()) return fail(entry, "there is no NIC to use");
+  size_t count = std::max(mine.value().size(), entry->peer.nics.size());
+  entry->awaited = count;
+  for (uint32_t i = 0; i < count; ++i) dialOne(entry, i);
 }
 
-void TcpDoor::dialOne(const DataPeer& peer, uint32_t index, const DataNic& mine,
-                      const SocketAddress& theirs) {
-  SocketAddress source = mine.address;
+void TcpDoor::dialOne(Entry* entry, uint32_t number) {
+  const std::vector<DataNic>& mine = nics_;
+  const DataNic& nic = mine[number % mine.size()];
+  const SocketAddress& theirs = entry->peer.nics[number % entry->peer.nics.size()];
+  SocketAddress source = nic.address;
   source.setPort(0);
-  std::string pair = mine.name + " to " + theirs.text();
+  Pair& pair = entry->pairs[number];
+  pair.name = "tcp:" + nic.name;
+  pair.dialing = true;
+  const ProcessId id = entry->peer.id;
   Result<Fd> started = connectTcpStart(theirs, source);
-  if (!started.ok()) return concluded(peer, pair + ": " + started.status().text());
+  if (!started.ok()) return concluded(id, number, started.status().text());
   int fd = started.value().get();
-  entries_[peer.id].names[index] = "tcp:" + mine.name;
   Connection& connection = dialed_[fd];
+  connection.id = id;
   connection.fd = std::move(started.value());
-  connection.timer = reactor_->after(kDialNanos, [this, peer, fd, pair] {
+  int64_t patience = entry->ready ? kDialAgainNanos : kDialNanos;
+  connection.timer = reactor_->after(patience, [this, id, number, fd, theirs, patience] {
     reactor_->unwatch(fd);
     dialed_.erase(fd);
-    concluded(peer, pair + ": no answer in 3 s");
+    concluded(
+        id, number,
+        "no answer of " + theirs.text() + " in " + std::to_string(patience / 1'000'000) + " ms");
   });
   (void)reactor_->watch(fd, EPOLLOUT,
-                        [this, peer, index, fd](uint32_t) { onDialed(peer, index, fd); });
+                        [this, id, number, fd](uint32_t) { onDialed(id, number, fd); });
 }
 
-void TcpDoor::onDialed(const DataPeer& peer, uint32_t index, int fd) {
+void TcpDoor::onDialed(const ProcessId& id, uint32_t number, int fd) {
   Connection& connection = dialed_[fd];
+  Entry& entry = entries_[id];
+  Pair& pair = entry.pairs[number];
   auto over = [&](const std::string& trouble) {
     reactor_->cancel(connection.timer);
     reactor_->unwatch(fd);
-    if (trouble.empty()) entries_[peer.id].greeted[index] = std::move(connection.fd);
+    if (trouble.empty()) pair.greeted = std::move(connection.fd);
     dialed_.erase(fd);
-    concluded(peer, trouble);
+    concluded(id, number, trouble);
   };
   if (!connection.greeted) {
     Status status = connectResult(fd);
     if (status.code() == Code::kInProgress) return;
-    if (!status.ok()) return over(entries_[peer.id].names[index] + ": " + status.text());
-    if (!say(fd, peer.cookie, Greeting::kHello, index, 0)) return over("cannot send");
+    if (!status.ok()) return over(status.text());
+    if (!say(fd, entry.peer.cookie, Greeting::kHello, {number, pair.round}, 0))
+      return over("cannot send");
     connection.greeted = true;
     return reactor_->rewatch(fd, EPOLLIN);
   }
   bool broken = false;
   if (read(&connection, &broken)) return over("");
-  if (broken) over(entries_[peer.id].names[index] + ": the peer does not answer as FlexLink");
+  if (broken) over("the peer does not answer as FlexLink");
 }
 
 // One connection of ours is there or has failed.
-void TcpDoor::concluded(const DataPeer& peer, const std::string& trouble) {
-  Entry& entry = entries_[peer.id];
-  if (!trouble.empty()) {
-    FLEXLINK_WARN("a path to %s is not used: %s", peer.name.c_str(), trouble.c_str());
-    entry.troubles += (entry.troubles.empty() ? "" : "; ") + trouble;
+void TcpDoor::concluded(const ProcessId& id, uint32_t number, const std::string& trouble) {
+  Entry& entry = entries_[id];
+  Pair& pair = entry.pairs[number];
+  pair.dialing = false;
+  if (entry.ready) {
+    if (!trouble.empty()) return dialAgainLater(id, number);
+    (void)say(pair.greeted.get(), entry.peer.cookie, Greeting::kAgain, {number, pair.round}, 0);
+    return join(&entry, number);
   }
-  if (--entry.awaited != 0 || entry.ready) return;
-  if (entry.greeted.empty()) return fail(&entry, entry.troubles);
-  auto links = static_cast<uint32_t>(entry.greeted.size());
-  for (auto& [index, fd] : entry.greeted)
-    (void)say(fd.get(), peer.cookie, Greeting::kGo, index, links);
+  if (!trouble.empty()) {
+    std::string what = pair.name + ": " + trouble;
+    FLEXLINK_WARN("a path to %s is not used: %s", entry.peer.name.c_str(), what.c_str());
+    entry.troubles += (entry.troubles.empty() ? "" : "; ") + what;
+  }
+  if (--entry.awaited != 0) return;
+  uint32_t links = 0;
+  for (const auto& [any, one] : entry.pairs) links += one.greeted.get() >= 0 ? 1 : 0;
+  if (links == 0) return fail(&entry, entry.troubles);
+  for (const auto& [which, one] : entry.pairs) {
+    if (one.greeted.get() >= 0)
+      (void)say(one.greeted.get(), entry.peer.cookie, Greeting::kGo, {which, one.round}, links);
+  }
   finish(&entry);
 }
 
 void TcpDoor::finish(Entry* entry) {
   entry->ready = true;
-  for (auto& [index, fd] : entry->greeted) {
-    FLEXLINK_INFO(kInit, "path %s to %s is used", entry->names[index].c_str(),
-                  entry->bundle->peer().c_str());
-    std::string name = entry->names[index];
-    auto held = std::make_shared<Fd>(std::move(fd));
-    entry->bundle->add(
-        [&](LinkEvents events) {
-          return std::make_unique<TcpLink>(name, std::move(*held), std::move(events));
-        },
-        LinkModel(kFirstRate, kFirstLatency));
+  entry->dialing = false;
+  for (auto& [number, pair] : entry->pairs) {
+    if (pair.greeted.get() >= 0) {
+      join(entry, number);
+    } else {
+      dialAgainLater(entry->peer.id, number);
+    }
   }
-  entry->greeted.clear();
   for (BundleReady& done : std::exchange(entry->waiting, {})) done(entry->bundle);
+}
+
+void TcpDoor::join(Entry* entry, uint32_t number) {
+  Pair& pair = entry->pairs[number];
+  FLEXLINK_INFO(kInit, "path %s to %s is used%s", pair.name.c_str(), entry->bundle->peer().c_str(),
+                pair.round == 0 ? "" : " again");
+  pair.madeAt = nowNanos();
+  entry->bundle->add(
+      {number, pair.round},
+      [&](LinkEvents events) {
+        return std::make_unique<TcpLink>(pair.name, std::move(pair.greeted), std::move(events));
+      },
+      LinkModel(kFirstRate, kFirstLatency));
+}
+
+// The side that has dialled at first does so again.
+void TcpDoor::dialAgainLater(const ProcessId& id, uint32_t number) {
+  Entry& entry = entries_[id];
+  if (!entry.ready || !(myProcessCard().value()->id < id) || entry.bundle->failed()) return;
+  Pair& pair = entry.pairs[number];
+  if (pair.dialing) return;
+  pair.dialing = true;
+  if (nowNanos() - pair.madeAt > kGoodLifeNanos && pair.madeAt != 0) pair.pause = kFirstPauseNanos;
+  pair.madeAt = 0;
+  pair.timer = reactor_->after(pair.pause, [this, id, number] { dialAgain(id, number); });
+  pair.pause = std::min(2 * pair.pause, kLastPauseNanos);
+}
+
+void TcpDoor::dialAgain(const ProcessId& id, uint32_t number) {
+  Entry& entry = entries_[id];
+  Pair& pair = entry.pairs[number];
+  pair.timer = 0;
+  if (entry.bundle->failed()) return;
+  ++pair.round;
+  dialOne(&entry, number);
+}
+
+// Over a NIC that is down nothing arrives; as soon as it is up again its links are tried.
+void TcpDoor::onNic(const std::string& nic, bool up) {
+  for (auto& [id, entry] : entries_) {
+    if (!entry.ready) continue;
+    for (auto& [number, pair] : entry.pairs) {
+      if (pair.name != "tcp:" + nic) continue;
+      if (!up) {
+        entry.bundle->drop(number, makeStatus(Code::kRemote, "%s is down", nic.c_str()));
+      } else if (pair.timer != 0) {
+        reactor_->cancel(pair.timer);
+        dialAgain(id, number);
+      }
+    }
+  }
+}
+
+// Frames wait for an answer, and maybe nobody here waits for it: the peer does.
+void TcpDoor::mind(const ProcessId& id) {
+  reactor_->after(kLookNanos, [this, id] {
+    auto found = entries_.find(id);
+    if (found == entries_.end() || !found->second.bundle) return;
+    if (found->second.bundle->look(nowNanos())) mind(id);
+  });
 }
 
 void TcpDoor::fail(Entry* entry, const std::string& why) {

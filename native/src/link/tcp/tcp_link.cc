@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -22,13 +24,39 @@ bool overlaps(const uint8_t* a, size_t aBytes, const void* begin, size_t bytes) 
   return a < b + bytes && b < a + aBytes;
 }
 
+// A host that answers nothing is given up after 8 s, also when nothing is under way; a process that
+// is stopped or computes is not, for its kernel answers.
+void keepAlive(int fd) {
+  const int on = 1, idleSeconds = 3, seconds = 1, count = 5;
+  (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idleSeconds, sizeof idleSeconds);
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof seconds);
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 }  // namespace
 
 TcpLink::TcpLink(std::string name, Fd fd, LinkEvents events)
     : name_(std::move(name)),
       fd_(std::move(fd)),
       events_(std::move(events)),
-      inbox_(new uint8_t[kInboxBytes]) {}
+      inbox_(new uint8_t[kInboxBytes]) {
+  keepAlive(fd_.get());
+}
+
+// Without an answer to a probe of a closed window the host has gone as well as with data on its
+// way.
+LinkPulse TcpLink::pulse() const {
+  tcp_info info{};
+  socklen_t bytes = sizeof info;
+  if (getsockopt(fd_.get(), IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
+  LinkPulse pulse;
+  pulse.owed = info.tcpi_unacked != 0 || info.tcpi_probes != 0;
+  pulse.delivered = info.tcpi_bytes_acked;
+  pulse.heardNanos =
+      int64_t{std::min(info.tcpi_last_ack_recv, info.tcpi_last_data_recv)} * 1'000'000;
+  return pulse;
+}
 
 void TcpLink::post(const FrameHeader& header, const void* payload) {
   out_.push_back({header, static_cast<const uint8_t*>(payload), {}});

@@ -24,6 +24,7 @@ class TcpLink final : public Link {
   void keepOff(const void* begin, size_t bytes) override;
   void quiesce() override;
   int fd() const override { return fd_.get(); }
+  LinkPulse pulse() const override;
 
  private:
   struct Outgoing {
