@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/nic_card.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+#include "base/log.h"
+#include "base/settings.h"
+
+namespace flexlink {
+namespace {
+
+NicCard::Entry packOne(const NicAddress& one) {
+  NicCard::Entry entry{};
+  one.nic.copy(entry.nic, sizeof entry.nic - 1);
+  memcpy(entry.address, one.address.bytes().data(), sizeof entry.address);
+  entry.prefixLength = static_cast<uint8_t>(one.prefixLength);
+  return entry;
+}
+
+Result<NicAddress> unpackOne(const NicCard::Entry& entry) {
+  NicAddress one;
+  one.nic.assign(entry.nic, strnlen(entry.nic, sizeof entry.nic));
+  for (char& c : one.nic) {
+    if (static_cast<unsigned char>(c) <= ' ' || c == 0x7f) c = '?';  // it will be printed
+  }
+  FLEXLINK_TRY_ASSIGN(one.address, SocketAddress::fromBytes(entry.address));
+  one.prefixLength = entry.prefixLength;
+  const int most = one.address.family() == AF_INET ? 32 : 128;
+  const bool usable = !one.address.isAny() && !one.nic.empty() && one.prefixLength <= most;
+  if (usable) return one;
+  return makeStatus(Code::kInvalidArgument, "a peer offers %s/%d of NIC '%s', which is no address",
+                    one.address.text().c_str(), one.prefixLength, one.nic.c_str());
+}
+
+}  // namespace
+
+NicCard packNics(const NicSide& side, uint64_t loopback) {
+  NicCard card{};
+  card.named = side.named ? 1 : 0;
+  card.loopback = loopback;
+  if (side.bootstrap.address.valid()) card.bootstrap = packOne(side.bootstrap);
+  for (const NicAddress& one : side.addresses) {
+    if (card.count < kMostNicAddresses) card.entries[card.count++] = packOne(one);
+  }
+  return card;
+}
+
+Result<NicSide> unpackNics(const NicCard& card) {
+  if (card.count > kMostNicAddresses) {
+    return makeStatus(Code::kInvalidArgument, "a peer offers %u addresses; %zu are the most",
+                      card.count, kMostNicAddresses);
+  }
+  NicSide side;
+  side.named = card.named != 0;
+  for (uint32_t i = 0; i < card.count; ++i) {
+    FLEXLINK_TRY_ASSIGN(NicAddress one, unpackOne(card.entries[i]));
+    side.addresses.push_back(std::move(one));
+  }
+  const NicCard::Entry none{};
+  if (memcmp(&card.bootstrap, &none, sizeof none) == 0) return side;
+  FLEXLINK_TRY_ASSIGN(side.bootstrap, unpackOne(card.bootstrap));
+  return side;
+}
+
+uint64_t loopbackId() {
+  struct stat space {};
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  if (boot.empty() || stat("/proc/self/ns/net", &space) != 0) return 0;
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : boot + " " + std::to_string(space.st_ino)) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  }
+  return hash == 0 ? 1 : hash;
+}
+
+Result<OwnNics> ownNics() {
+  NicWish wish;
+  wish.socketIfname = settings().socketIfname;
+  wish.family = socketFamily();
+  FLEXLINK_TRY_ASSIGN(wish.links, parseLinks(settings().links));
+  FLEXLINK_TRY_ASSIGN(const std::vector<Interface> interfaces, listInterfaces());
+  FLEXLINK_TRY_ASSIGN(const Interface bootstrap, bootstrapInterface());
+  const Result<std::vector<NicFacts>> known = readNicFacts();
+  if (!known.ok()) {
+    FLEXLINK_INFO(kNet, "what is virtual is told by names alone: %s", known.status().text());
+  }
+  const std::vector<NicFacts> facts = known.ok() ? known.value() : std::vector<NicFacts>();
+  OwnNics own;
+  own.places = placeNics(interfaces, facts, wish, bootstrap.address);
+  FLEXLINK_TRY_ASSIGN(own.side, offeredNics(interfaces, own.places, wish, bootstrap.address));
+  return own;
+}
+
+}  // namespace flexlink
