@@ -95,6 +95,34 @@ uint64_t finishedOperations(const probetest::Reader& reader) {
   return sum;
 }
 
+// A rank that gives up hands its buffers back to its user: whoever was still reading them must not
+// take what he has read for a result.
+TEST(MemoryLane, WhoeverReadsTheMemoryOfARankThatGaveUpFails) {
+  LaneSet set = makeMemoryLanes(2, tuned(true, 0, 65536, 2), 1 << 20);  // threads: read in place
+  std::vector<int32_t> data(50'000, 7), got(data.size());
+  std::vector<Batch> batches(2);
+  for (size_t rank = 0; rank < 2; ++rank) {
+    Call call;
+    call.kind = Collective::kBroadcast;
+    call.type = DataType::kInt32;
+    call.send = call.recv = rank == 0 ? data.data() : got.data();
+    call.count = data.size();
+    batches[rank].collective.push_back(call);
+    set.lanes[rank]->start(batches[rank]);
+  }
+  while (got[0] != 7) {  // it has read a part
+    (void)set.lanes[0]->poll();
+    ASSERT_EQ(set.lanes[1]->poll() == Progress::kFailed, false);
+  }
+  ASSERT_EQ(got.back(), 0);
+  set.lanes[0]->abort(makeStatus(Code::kRemote, "rank 0 has had enough"));
+  std::fill(data.begin(), data.end(), -1);
+  Progress progress = Progress::kMoved;
+  while (progress == Progress::kMoved) progress = set.lanes[1]->poll();
+  EXPECT_EQ(progress, Progress::kFailed);
+  EXPECT_STREQ(set.lanes[1]->failure().text(), "rank 0 has had enough");
+}
+
 TEST(MemoryLaneProbe, EveryCollectiveOfEveryRankIsRecordedWithItsEnd) {
   LaneSet set = makeMemoryLanes(2, tuned(false, 1024, 65536, 2), 1 << 20);
   ASSERT_FALSE(ProbeWriter::process()->path().empty());

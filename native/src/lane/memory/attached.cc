@@ -64,6 +64,7 @@ Progress MemoryLane::pollAttached() {
                                   : pullBlocks(part);
     return ok ? Progress::kMoved : Progress::kFailed;
   }
+  if (anybodyGaveUp()) return Progress::kFailed;
   directIndex_ = 0;
   ++attachedPhase_;
   publishClock(clockBase_ + static_cast<uint64_t>(attachedPhase_));

@@ -141,6 +141,7 @@ Progress MemoryLane::pollDirect() {
     ++directIndex_;
     return Progress::kMoved;
   }
+  if (anybodyGaveUp()) return Progress::kFailed;
   publishClock(clockBase_ + 1);
   stage_ = Stage::kLeave;
   probe_->phase(ProbePhase::kLeaving);

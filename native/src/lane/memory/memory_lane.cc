@@ -334,6 +334,24 @@ Status MemoryLane::check() {
   return {};
 }
 
+// Did a peer give up while this rank was reading its user's memory? Then the user may have changed
+// it. Called when the reading is over and the peer, which waits for that, does not know it yet.
+bool MemoryLane::gaveUp(int peer) {
+  const auto& board = peers_[static_cast<size_t>(peer)].segment.header().error;
+  std::atomic_thread_fence(std::memory_order_acquire);  // the reading comes first
+  // Pairs with abort()'s release.
+  if (peer == rank_ || board.set.load(std::memory_order_acquire) == 0) return false;
+  (void)fail(boardStatus(peer));
+  return true;
+}
+
+bool MemoryLane::anybodyGaveUp() {
+  for (int peer = 0; peer < ranks_; ++peer) {
+    if (gaveUp(peer)) return true;
+  }
+  return false;
+}
+
 void MemoryLane::abort(const Status& reason) {
   if (boardTaken_.exchange(true, std::memory_order_acq_rel)) return;  // the first reason stays
   ErrorBoard& board = mySegment().header().error;

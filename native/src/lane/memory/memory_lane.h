@@ -113,6 +113,8 @@ class MemoryLane final : public Lane {
   void publishClock(uint64_t clock);
   void ringPeers();
   Progress fail(Status status);
+  bool gaveUp(int peer);
+  bool anybodyGaveUp();
   Status mismatch(int peer) const;
   bool satisfied(int peer) const;
   Status deadOrGone(int peer) const;

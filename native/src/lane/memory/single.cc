@@ -173,6 +173,7 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
   }
   Progress progress = takeCell(call, single, &cell);
   if (progress != Progress::kDone) return progress;
+  if (single->mode != kInCells && gaveUp(call.root)) return Progress::kFailed;
   ++consumed_[peer];
   mySegment().pair(call.root).consumed.exchange(consumed_[peer], std::memory_order_seq_cst);
   ringPeer(call.root);

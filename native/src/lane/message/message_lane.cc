@@ -335,16 +335,11 @@ Status MessageLane::check() {
   if (!failure_.ok()) return failure_;
   int64_t now = nowNanos();
   bool moved = false;
+  for (Bundle* bundle : bundles_) (void)bundle->check(now);  // poll() tells what it has found
   Status status = pollBundles(&moved);
   if (status.ok()) status = farewells();
   noteAwaited();
   if (stage_ != Stage::kIdle) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed));
-  for (size_t peer = 0; peer < peers_.size() && status.ok(); ++peer) {
-    Bundle* bundle = peers_[peer].bundle.get();
-    if (bundle == nullptr) continue;
-    Status links = bundle->check(now);
-    if (!links.ok()) status = outOfReach(peer, links);
-  }
   if (!status.ok()) (void)fail(status);
   return failure_;
 }
