@@ -259,15 +259,17 @@ struct Hit {
   How how;
   const char* args;
   int delayMillis;
+  const char* hosts = "";
 };
 
 void hit(const Hit& h) {
-  SCOPED_TRACE(std::string(h.body) + " " + h.args);
+  SCOPED_TRACE(std::string(h.body) + " " + h.args + " " + h.hosts);
   const Plan plan(h.args);
   RunOptions o;
   o.size = h.size;
   o.how = h.how;
   o.args = h.args;
+  o.hosts = h.hosts;
   o.mayDie = plan.victims;
   RankRun run(h.body, o);
   run.start();
@@ -326,6 +328,35 @@ TEST(Kill, BeforeDestroyDelaysNobody) {
 }
 TEST(Kill, HitsTheParentAndItsChildren) {
   hit({"KilledWithChildren", 3, How::kProcesses, "2 allreduce 1", 200});
+}
+
+TEST(KillBetweenHosts, InOperationsIsARemoteErrorOnAllSurvivors) {
+  for (const char* hosts : {"0123", "0011", "0111"}) {
+    hit({"KilledInOperations", 4, How::kProcesses, "1 allreduce 4", 60, hosts});
+    hit({"KilledInOperations", 4, How::kProcesses, "3 allreduce 2000000", 50, hosts});
+    hit({"KilledInOperations", 4, How::kProcesses, "0 allgather 200000", 50, hosts});
+    hit({"KilledInOperations", 4, How::kProcesses, "2 sendrecv 500000", 50, hosts});
+    hit({"KilledInOperations", 4, How::kProcesses, "2 stream 300000", 50, hosts});
+  }
+}
+TEST(KillBetweenHosts, WhileOthersWaitEndsTheirWait) {
+  hit({"KilledWhileOthersWait", 3, How::kProcesses, "1 allreduce 1000000", 200, "012"});
+  hit({"KilledWhileOthersWait", 3, How::kProcesses, "2 allreduce 1", 200, "001"});
+  hit({"KilledWhileOthersWait", 3, How::kProcesses, "0 allreduce 1000", 200, "001"});
+}
+TEST(KillBetweenHosts, WhileAllAreIdleShowsInTheAsyncError) {
+  hit({"KilledWhileAllAreIdle", 3, How::kProcesses, "2 allreduce 1", 100, "001"});
+}
+TEST(KillBetweenHosts, InSplitEndsTheOthersSplit) {
+  hit({"KilledInSplit", 3, How::kProcesses, "1 split 0", 200, "012"});
+  hit({"KilledInSplit", 3, How::kProcesses, "0 split 0", 200, "001"});
+}
+TEST(KillBetweenHosts, HitsTheParentAndItsChildren) {
+  hit({"KilledWithChildren", 3, How::kProcesses, "2 allreduce 1", 200, "001"});
+}
+TEST(KillBetweenHosts, BeforeDestroyDelaysNobody) {
+  hit({"KilledBeforeDestroy", 3, How::kProcesses, "1 destroy 0", 50, "012"});
+  hit({"KilledBeforeDestroy", 3, How::kProcesses, "0 finalize 0", 50, "001"});
 }
 
 }  // namespace
