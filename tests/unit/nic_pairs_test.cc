@@ -148,6 +148,19 @@ TEST(NicPairs, EveryNicThatReachesOneIsUsed) {
   }
 }
 
+TEST(NicPairs, NicsThatNoPairUsesAreNamedOnceWithTheReason) {
+  NicSide own = sideWith({"10.0.0.1", "10.0.1.1", "10.0.2.1"});
+  own.addresses.push_back({"lo", test::withPrefix("127.0.0.1/8").first, 8});
+  const NicSide peer = sideWith({"10.0.0.2", "10.0.2.2"});
+  const auto unused = unusedNics(own, pairNics(own, peer, false));
+  ASSERT_EQ(unused.size(), 1u);
+  EXPECT_EQ(unused[0].name, "eth1");
+  EXPECT_EQ(unused[0].why, "10.0.1.0/24 here, 10.0.0.0/24 there: not the same subnet");
+  const auto all = unusedNics(own, pairNics(own, {}, false));
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_EQ(all[2].why, "the peer offers no NIC");
+}
+
 TEST(NicPairs, NothingIsJoinedWithNothing) {
   EXPECT_TRUE(pairNics({}, {}, true).empty());
   EXPECT_TRUE(pairNics(sideWith({"10.0.0.1"}), {}, true).empty());

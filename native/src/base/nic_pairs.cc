@@ -244,4 +244,19 @@ std::vector<NicPair> pairNics(const NicSide& own, const NicSide& peer, bool oneL
   return pairs;
 }
 
+std::vector<NicPlace> unusedNics(const NicSide& own, const std::vector<NicPair>& pairs) {
+  std::vector<NicPlace> unused;
+  for (const auto& nic : nicsOf(own)) {
+    const NicAddress& first = own.addresses[nic[0]];
+    const auto isOf = [&](const NicPair& pair) { return own.addresses[pair.own].nic == first.nic; };
+    const auto any = std::find_if(pairs.begin(), pairs.end(), isOf);
+    const bool used = std::any_of(pairs.begin(), pairs.end(),
+                                  [&](const NicPair& pair) { return isOf(pair) && pair.used; });
+    if (used || first.address.isLoopback()) continue;
+    unused.push_back(
+        {first.nic, NicVerdict::kPeer, any != pairs.end() ? any->why : "the peer offers no NIC"});
+  }
+  return unused;
+}
+
 }  // namespace flexlink

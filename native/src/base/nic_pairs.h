@@ -77,4 +77,8 @@ struct NicPair {
 // sides, the other way round, as long as both know the same.
 std::vector<NicPair> pairNics(const NicSide& own, const NicSide& peer, bool oneLoopback);
 
+// Pure. Those of our offered NICs that no pair uses, each once, and why; lo apart, of which
+// placeNics says it.
+std::vector<NicPlace> unusedNics(const NicSide& own, const std::vector<NicPair>& pairs);
+
 }  // namespace flexlink
