@@ -178,8 +178,21 @@ void Engine::loop() {
   }
 }
 
+namespace {
+
+// What this thread has waited for until its deadline: who waits in slices (Python does, to obey
+// Ctrl-C) is to sleep in the second one.
+thread_local struct {
+  const HostStream* stream = nullptr;
+  uint64_t ticket = 0;
+} unfinished;
+
+}  // namespace
+
 Status Engine::waitStream(HostStream& stream, uint64_t ticket, Deadline deadline) {
   Waiter waiter(waitPolicy(false));
+  if (unfinished.stream == &stream && unfinished.ticket == ticket) waiter.goOn();
+  unfinished = {};
   Attendance attendance;
   for (;;) {
     if (stream.finished() >= ticket) return {};
@@ -194,7 +207,10 @@ Status Engine::waitStream(HostStream& stream, uint64_t ticket, Deadline deadline
     }
     if (stream.finished() >= ticket || stream.refresh()) continue;
     if (result == DriveResult::kBusy) sched_yield();  // whoever drives may need this core
-    if (deadline.passed()) return Status::inProgress();
+    if (deadline.passed()) {
+      unfinished = {&stream, ticket};
+      return Status::inProgress();
+    }
     waiter.idle(
         myDoorbell(),
         [&] {

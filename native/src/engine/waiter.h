@@ -49,6 +49,13 @@ class Waiter {
     yields_ = 0;
   }
 
+  // This wait goes on where an earlier one has stopped: at the doorbell.
+  void goOn() {
+    since_ = nowNanos() - policy_.yieldNanos;
+    lastLook_ = since_;
+    yields_ = kYieldsBeforeLook + 1;
+  }
+
   // Is it time for a slow look around (dead peers, deadlines)? About every 50 us of waiting.
   bool lookDue() const { return look_; }
 
