@@ -63,7 +63,8 @@ RankRun::RankRun(const std::string& body, RunOptions options)
     : body_(body), options_(std::move(options)) {
   // A whole test program can be run as if between hosts.
   const char* hosts = getenv("FLEXLINK_TEST_HOSTS");
-  if (hosts != nullptr && options_.hosts.empty()) options_.hosts = hosts;
+  const bool may = options_.how == How::kProcesses && options_.hosts.empty();
+  if (hosts != nullptr && may) options_.hosts = hosts;
 }
 
 RankRun::~RankRun() {
@@ -118,7 +119,9 @@ void RankRun::spawn(const std::vector<int>& ranks) {
   std::vector<std::string> envWords;
   for (char** e = environ; *e != nullptr; ++e) envWords.emplace_back(*e);
   std::vector<std::string> changes = options_.env;
-  if (!options_.hosts.empty()) {
+  if (options_.hosts.empty()) {
+    changes.push_back("FLEXLINK_TEST_HOSTS");
+  } else {
     const size_t first = static_cast<size_t>(ranks.front());
     changes.push_back(std::string("FLEXLINK_HOSTID=") +
                       options_.hosts[first % options_.hosts.size()]);
