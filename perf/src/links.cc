@@ -161,6 +161,28 @@ class Probe {
   std::string problem_;
 };
 
+std::string lineOf(const LinkUse& use) {
+  std::string to = "-";
+  if (use.now.peer >= 0) {
+    to = std::to_string(use.now.peer) + (use.now.host.empty() ? "" : " (" + use.now.host + ")");
+  }
+  std::string sent = "-", share = "-", replays = "-", rate = "-", latency = "-";
+  if (use.now.state != "never") {
+    sent = shortNumber(static_cast<double>(use.sent) / 1e6, 10);
+    if (use.share >= 0) share = shortNumber(100 * use.share, 6);
+    replays = std::to_string(use.replays);
+    rate = shortNumber(use.now.bytesPerSecond / 1e9, 6);
+    latency = shortNumber(use.now.latency * 1e6, 8);
+  }
+  char line[512];
+  std::snprintf(line, sizeof line, "# %5d  %-18s  %-20s  %-5s  %10s  %6s  %7s  %6s  %8s  %s",
+                use.now.rank, use.now.name.c_str(), to.c_str(), use.now.state.c_str(), sent.c_str(),
+                share.c_str(), replays.c_str(), rate.c_str(), latency.c_str(), use.now.why.c_str());
+  std::string text = line;
+  text.erase(text.find_last_not_of(' ') + 1);
+  return text + "\n";
+}
+
 uint64_t since(uint64_t before, uint64_t now) { return now > before ? now - before : 0; }
 
 }  // namespace
@@ -218,23 +240,7 @@ std::string linksText(const std::vector<LinkUse>& links) {
   std::snprintf(line, sizeof line, "# %5s  %-18s  %-20s  %-5s  %10s  %6s  %7s  %6s  %8s\n", "", "",
                 "", "", "(MB)", "(%)", "", "", "(us)");
   out += line;
-  for (const LinkUse& use : links) {
-    std::string to = "-";
-    if (use.now.peer >= 0) {
-      to = std::to_string(use.now.peer) + (use.now.host.empty() ? "" : " (" + use.now.host + ")");
-    }
-    const double megabytes = static_cast<double>(use.sent) / 1e6;
-    std::snprintf(line, sizeof line, "# %5d  %-18s  %-20s  %-5s  %10s  %6s  %7llu  %6s  %8s  %s",
-                  use.now.rank, use.now.name.c_str(), to.c_str(), use.now.state.c_str(),
-                  shortNumber(megabytes, 10).c_str(),
-                  use.share < 0 ? "-" : shortNumber(100 * use.share, 6).c_str(),
-                  static_cast<unsigned long long>(use.replays),
-                  shortNumber(use.now.bytesPerSecond / 1e9, 6).c_str(),
-                  shortNumber(use.now.latency * 1e6, 8).c_str(), use.now.why.c_str());
-    std::string text = line;
-    text.erase(text.find_last_not_of(' ') + 1);
-    out += text + "\n";
-  }
+  for (const LinkUse& use : links) out += lineOf(use);
   return out;
 }
 

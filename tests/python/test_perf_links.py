@@ -58,7 +58,7 @@ def test_links_stand_in_the_order_of_their_index_with_shares(tmp_path: Path) -> 
             *HEAD,
             "# 3 tcp:eth0 1 (node8) used 3.00 75.00 0 0.12 45.50 x?",
             "# 3 tcp:eth1 1 (node8) used 1.00 25.00 0 0.12 45.50",
-            "# 3 tcp:docker0 - never 0.00 - 0 0.00 0.00 a bridge",
+            "# 3 tcp:docker0 - never - - - - - a bridge",
         ],
         "",
     )
