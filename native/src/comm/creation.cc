@@ -332,7 +332,10 @@ void Creation::end(const Status& status) {
   if (ended_) return;
   ended_ = true;
   plan_.attendants.clear();
-  if (paths_) paths_->cancel();
+  if (paths_) {
+    paths_->cancel();
+    Reactor::instance().value()->post([held = std::move(paths_)] {});  // it holds us
+  }
   if (participant_) {
     participant_->leave();
     // It may be what is calling us: let go of it when the call is over.

@@ -40,6 +40,7 @@ void Bundle::listen(uint64_t comm, uint16_t rank, std::function<void(const Frame
   std::lock_guard<std::mutex> lock(mutex_);
   if (heard) {
     listeners_[{comm, rank}] = std::move(heard);
+    std::erase(closed_, std::pair{comm, rank});
   } else {
     listeners_.erase({comm, rank});
   }
@@ -115,6 +116,7 @@ uint8_t* Bundle::place(const FrameHeader& header) {
   if (header.kind != FrameKind::kEager || isOld(header.chunk)) return nullptr;
   if (found != inbound_.end())
     return header.length <= found->second.bytes ? found->second.data : nullptr;
+  if (isClosed(header.comm, header.to)) return nullptr;
   if (earlyBytes_ + header.length > kEarlyLimit) return nullptr;
   Early& early = early_[keyOf(header)];
   if (!early.bytes.empty()) return nullptr;  // a replay of what is there
@@ -184,6 +186,7 @@ void Bundle::eagerArrived(const FrameHeader& header) {
   if (!firstTime(header.chunk)) return;
   auto found = inbound_.find(keyOf(header));
   if (found == inbound_.end()) {
+    if (isClosed(header.comm, header.to)) return;
     Early& early = early_[keyOf(header)];
     early.whole = true;
     if (early.bytes.size() == header.length) return;
@@ -212,6 +215,7 @@ void Bundle::credited(const FrameHeader& header) {
   if (!firstTime(header.chunk)) return;
   auto found = waiting_.find(keyOf(header));
   if (found == waiting_.end()) {
+    if (isClosed(header.comm, header.from)) return;
     credits_[keyOf(header)] = header;
     return;
   }

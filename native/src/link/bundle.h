@@ -190,6 +190,7 @@ class Bundle {
   void eagerArrived(const FrameHeader& header);
   void credited(const FrameHeader& header);
   void acknowledged(Slot* slot, uint64_t frames);
+  bool isClosed(uint64_t comm, uint16_t rank) const;
   bool isOld(uint32_t number) const;
   bool firstTime(uint32_t number);
   FrameHeader headerOf(const Message& message, FrameKind kind, size_t length);
@@ -229,9 +230,10 @@ class Bundle {
   std::map<MessageKey, Inbound> inbound_;
   std::map<MessageKey, Early> early_;
   size_t earlyBytes_ = 0;
-  uint32_t numbers_ = 0;    // of eager and credit frames sent
-  uint32_t highest_ = 0;    // of those received
-  std::bitset<4096> seen_;  // the last of those received, by number
+  std::deque<std::pair<uint64_t, uint16_t>> closed_;  // communicator and rank, forgotten
+  uint32_t numbers_ = 0;                              // of eager and credit frames sent
+  uint32_t highest_ = 0;                              // of those received
+  std::bitset<4096> seen_;                            // the last of those received, by number
   BundleOwner owner_;
   bool owes_ = false;                  // the owner knows that look() is needed
   std::vector<LinkPlace> leftByPeer_;  // heard in the course of a poll

@@ -20,6 +20,8 @@ constexpr int64_t kGraceNanos = 100'000'000;
 // A host that has owed an answer for so long is gone.
 constexpr int64_t kGoneNanos = 8'000'000'000;
 
+constexpr size_t kClosedKept = 256;  // ranks of communicators that were forgotten last
+
 }  // namespace
 
 void Bundle::setOwner(BundleOwner owner) {
@@ -185,8 +187,15 @@ void Bundle::keepOwnCopy(Unacked* frame) {
   frame->large.reset();
 }
 
+// What peers still send, as their farewells, would wait for ever for somebody to ask for it.
+bool Bundle::isClosed(uint64_t comm, uint16_t rank) const {
+  return std::find(closed_.rbegin(), closed_.rend(), std::pair{comm, rank}) != closed_.rend();
+}
+
 void Bundle::forget(uint64_t comm, uint16_t rank) {
   std::lock_guard<std::mutex> lock(mutex_);
+  closed_.push_back({comm, rank});
+  if (closed_.size() > kClosedKept) closed_.pop_front();
   auto outgoing = [&](const MessageKey& key) { return key.comm == comm && key.from == rank; };
   auto incoming = [&](const MessageKey& key) { return key.comm == comm && key.to == rank; };
   std::erase_if(waiting_, [&](const auto& one) { return outgoing(one.first); });
