@@ -76,7 +76,7 @@ LaneSet makeHierLanes(int ranks, HostOf hostOf) {
         peers.push_back({bundles[static_cast<size_t>(rank)][static_cast<size_t>(one)], one,
                          "rank " + std::to_string(one)});
       }
-      return std::make_unique<MessageLane>(place, peers, id, MessageTuning{8192, 2, 1 << 20},
+      return std::make_unique<MessageLane>(place, peers, id, MessageTuning{8192, 2, 1 << 20, {}},
                                            held->probe());
     };
     std::vector<MemoryPeer> neighbours;

@@ -88,8 +88,11 @@ TEST_P(MessageLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
 
 INSTANTIATE_TEST_SUITE_P(Ways, MessageLaneWays,
                          testing::Values(Way{"oneLink", 1, {}},
-                                         Way{"smallSegments", 1, {8192, 2, 1 << 20}},
-                                         Way{"threeLinks", 3, {65536, 4, 8 << 20}}),
+                                         Way{"smallSegments", 1, {8192, 2, 1 << 20, {}}},
+                                         Way{"threeLinks", 3, {65536, 4, 8 << 20, {}}},
+                                         Way{"oneShot", 2, {65536, 2, 1 << 20, Pattern::kOneShot}},
+                                         Way{"tree", 1, {65536, 3, 1 << 20, Pattern::kTree}},
+                                         Way{"ring", 2, {32768, 3, 1 << 20, Pattern::kRing}}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

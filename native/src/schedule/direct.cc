@@ -69,26 +69,26 @@ class Direct {
 
   void send(int peer, Space from, ByteRange what, uint8_t tag, uint8_t phase) {
     if (what.size() == 0) return;
-    steps_.push_back({Step::Kind::kSend, phase, false, tag, from, Space::kRecv, peer, what.begin, 0,
-                      what.size()});
+    steps_.push_back(
+        {Step::Kind::kSend, phase, 0, tag, from, Space::kRecv, peer, what.begin, 0, what.size()});
   }
 
   void receive(int peer, Space to, size_t at, size_t bytes, uint8_t tag) {
     if (bytes == 0) return;
-    bool gates = tag == kContribution;  // the fold waits for it
-    steps_.push_back({Step::Kind::kRecv, 0, gates, tag, Space::kSend, to, peer, 0, at, bytes});
+    uint8_t gate = tag == kContribution ? 1 : 0;  // the fold waits for it
+    steps_.push_back({Step::Kind::kRecv, 0, gate, tag, Space::kSend, to, peer, 0, at, bytes});
   }
 
   void copy(ByteRange from, size_t to) {
     if (from.size() == 0 || call_.inPlace) return;
-    steps_.push_back({Step::Kind::kCopy, 0, false, 0, Space::kSend, Space::kRecv, -1, from.begin,
-                      to, from.size()});
+    steps_.push_back(
+        {Step::Kind::kCopy, 0, 0, 0, Space::kSend, Space::kRecv, -1, from.begin, to, from.size()});
   }
 
   void fold(Space to, ByteRange from, size_t at) {
     if (from.size() == 0) return;
     steps_.push_back(
-        {Step::Kind::kFold, 1, false, 0, Space::kSend, to, -1, from.begin, at, from.size()});
+        {Step::Kind::kFold, 1, 0, 0, Space::kSend, to, -1, from.begin, at, from.size()});
   }
 
   bool isRoot() const { return call_.rank == call_.root; }
@@ -160,11 +160,6 @@ class Direct {
 };
 
 }  // namespace
-
-size_t pieceBytes(const ScheduleCall& call) {
-  bool shards = call.kind == Collective::kAllReduce || call.kind == Collective::kReduce;
-  return shards ? shardOf(call.block, call.ranks, 0).size() : call.block;
-}
 
 std::vector<Step> directSteps(const ScheduleCall& call, ByteRange segment) {
   return Direct(call, segment).steps();

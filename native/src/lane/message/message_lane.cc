@@ -10,13 +10,13 @@
 #include "device/host/kernels.h"
 #include "engine/waiter.h"
 #include "lane/call_text.h"
+#include "schedule/pattern_choice.h"
 
 namespace flexlink {
 namespace {
 
 // Keys of what is not a collective: their own numbers, and tags that no segment has.
 constexpr uint32_t kTagFarewell = 0xfffffffe;
-constexpr uint32_t kTagsPerSegment = 4;
 constexpr uint32_t kTagScalar = 0xfffffffd;
 constexpr size_t kLine = 64;
 constexpr int64_t kDeliveryNanos = 1'000'000'000;  // for the last bytes to leave this machine
@@ -107,6 +107,11 @@ void MessageLane::beginCollective() {
     default:
       shape_.inPlace = recv == call_.send;
   }
+  WireCost cost;
+  cost.eagerBytes = kEagerMessageBytes;
+  shape_.pattern = tuning_.pattern && hasPattern(shape_, *tuning_.pattern)
+                       ? *tuning_.pattern
+                       : cheapestPattern(shape_, cost);
   planSegments();
   stage_ = Stage::kCollective;
   ++seq_;
@@ -155,7 +160,10 @@ bool MessageLane::launch() {
   auto segment = std::make_unique<Segment>();
   segment->number = launched_++;
   ByteRange range = chunkOf(pieceBytes(shape_), segmentBytes_, segment->number);
-  segment->steps = directSteps(shape_, range);
+  segment->steps = makeSteps(shape_, range);
+  int last = 0;
+  for (const Step& step : segment->steps) last = std::max<int>({last, step.phase, step.gate});
+  segment->gates = std::vector<Pending>(static_cast<size_t>(last) + 1);
   segment->scratch = freeScratch_.back();
   freeScratch_.pop_back();
   active_.push_back(std::move(segment));
@@ -191,11 +199,11 @@ void MessageLane::run(Segment* segment, const Step& step) {
     case Step::Kind::kSend:
       return peers_[static_cast<size_t>(step.peer)].bundle->send(
           messageTo(step.peer, tag), at(*segment, step.from, rank_, step.fromOffset), step.bytes,
-          &segment->others);
+          &segment->gates[step.gate]);
     case Step::Kind::kRecv:
       return peers_[static_cast<size_t>(step.peer)].bundle->receive(
           messageFrom(step.peer, tag), at(*segment, step.to, step.peer, step.toOffset), step.bytes,
-          step.gates ? &segment->gating : &segment->others);
+          &segment->gates[step.gate]);
     case Step::Kind::kCopy: {
       void* to = at(*segment, step.to, rank_, step.toOffset);
       return copyTo(&to, 1, at(*segment, step.from, rank_, step.fromOffset), step.bytes, 0);
@@ -228,9 +236,8 @@ void MessageLane::fold(Segment* segment, const Step& step) {
 // Runs the phases that may run; true: something was done.
 bool MessageLane::advance(Segment* segment) {
   bool moved = false;
-  int last = 0;
-  for (const Step& step : segment->steps) last = std::max<int>(last, step.phase);
-  while (segment->phase < last && segment->gating.load(std::memory_order_acquire) == 0 &&
+  const int last = static_cast<int>(segment->gates.size()) - 1;
+  while (segment->phase < last && segment->isOpen(segment->phase + 1) &&
          (segment->phase < 0 || scalarsPending_.load(std::memory_order_acquire) == 0)) {
     ++segment->phase;
     for (const Step& step : segment->steps) {
@@ -247,11 +254,11 @@ Progress MessageLane::pollCollective() {
   for (auto& segment : active_) moved = advance(segment.get()) || moved;
   while (!active_.empty()) {
     Segment& first = *active_.front();
-    bool begun = first.phase >= 0 && !advance(&first);
-    if (!begun || first.gating.load(std::memory_order_acquire) != 0 ||
-        first.others.load(std::memory_order_acquire) != 0) {
-      break;
-    }
+    moved = advance(&first) || moved;
+    bool over = std::all_of(first.gates.begin(), first.gates.end(), [](const Pending& gate) {
+      return gate.load(std::memory_order_acquire) == 0;
+    });
+    if (first.phase + 1 < static_cast<int>(first.gates.size()) || !over) break;
     freeScratch_.push_back(first.scratch);
     active_.pop_front();
     moved = true;

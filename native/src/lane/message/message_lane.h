@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,10 @@ struct MessagePeer {
 };
 
 struct MessageTuning {
-  size_t segmentBytes = 1 << 20;  // of each rank's piece; the bytes of one hand-over
-  int window = 4;                 // segments under way at the same time
-  size_t scratchBytes = 8 << 20;  // for contributions of all peers; bounds the two above
+  size_t segmentBytes = 1 << 20;   // of each rank's piece; the bytes of one hand-over
+  int window = 4;                  // segments under way at the same time
+  size_t scratchBytes = 8 << 20;   // for contributions of all peers; bounds the two above
+  std::optional<Pattern> pattern;  // of the collectives that have it; else the cheapest; for tests
 };
 
 class MessageLane final : public Lane {
@@ -58,9 +60,11 @@ class MessageLane final : public Lane {
   struct Segment {
     std::vector<Step> steps;
     uint32_t number = 0;
-    int phase = -1;     // steps of this phase were begun
-    Pending gating{0};  // receives that the next phase waits for
-    Pending others{0};  // all else
+    int phase = -1;              // steps of this phase were begun
+    std::vector<Pending> gates;  // transfers by the phase that waits for them; 0: the end does
+    bool isOpen(int next) const {
+      return next == 0 || gates[static_cast<size_t>(next)].load(std::memory_order_acquire) == 0;
+    }
     uint8_t* scratch = nullptr;
   };
   // The last thing that a rank says to each peer: that it leaves (code 0), or why it has given up.
