@@ -53,6 +53,16 @@ TEST(LinkModel, PredictsByQueueRateAndLatency) {
   EXPECT_EQ(model.inFlightLimit(), 10000u);
 }
 
+TEST(LinkModel, KeepsAKnownLinkBusyAlsoWhileItsThreadHasNoCore) {
+  LinkModel model(1e9, 5000);
+  int64_t now = 0;
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(model.inFlightLimit(), i < 16 ? 10'000u : 4'000'000u) << i;
+    now += 1000;
+    model.observe(now - 1000, now, 1000, 1000);
+  }
+}
+
 TEST(LinkModel, FindsTheRateOfABusyLink) {
   for (double rate : {1e8, 1e9, 2e10}) {
     LinkModel model(1e9, 20000);
@@ -113,6 +123,26 @@ TEST(LinkModel, LatencyIsTheSmallestThatWasSeenAndRisesWhenItIsNotSeenAgain) {
   lone(201000000, 6000);
   EXPECT_EQ(model.latency(), 5000);
   EXPECT_EQ(model.bytesPerSecond(), 1e9);
+}
+
+// A thread that gets a core every 4 ms finds all that it had sent acknowledged: as fast as it kept
+// the link busy, and no news of the link.
+TEST(LinkModel, ALinkThatRanDryIsHardlyBelievedToBeSlow) {
+  LinkModel model(1e9, 20000);
+  SimulatedLink link(4e9, 50000);
+  link.run(&model, 200, 8);
+  int64_t now = 1'000'000'000;
+  for (int i = 0; i < 10; ++i) {
+    model.observe(now, now + 4'000'000, 8 * kChunk, 1, true);
+    now += 4'000'000;
+  }
+  EXPECT_GT(model.bytesPerSecond(), 1.5e9);
+  model.observe(now, now + 100'000, 8 * kChunk, 1, true);  // faster counts in full
+  for (int i = 0; i < 60; ++i) {
+    model.observe(now, now + 400'000, 8 * kChunk, 1, true);
+    now += 400'000;
+  }
+  EXPECT_GT(model.bytesPerSecond(), 4e9);
 }
 
 TEST(LinkModel, AcknowledgementsThatArriveTogetherAreNoInfiniteRate) {

@@ -22,20 +22,24 @@ class LinkModel {
         least_(latencyNanos),
         leastBefore_(latencyNanos) {}
 
-  // A chunk of `bytes` was handed over at sentAt, behind queuedBefore bytes that were not yet
-  // acknowledged, and was acknowledged at ackedAt. In the order of the acknowledgements; of
-  // several that arrived at once, each is told.
+  // Chunks of `bytes` in all were acknowledged together at ackedAt; the first of them was handed
+  // over at sentAt, behind queuedBefore bytes that were not yet acknowledged. In the order of the
+  // acknowledgements. dry: nothing was left on its way, nobody knows since when.
   //
-  // A chunk that nobody followed shows the latency: it counts when the next one is told. The first
-  // of several shows both, and those behind it the rate: the time since the last acknowledgement.
-  void observe(int64_t sentAt, int64_t ackedAt, uint64_t bytes, uint64_t queuedBefore) {
+  // What nobody followed shows the latency: it counts when the next is told. The first of several
+  // shows both, and those behind it the rate: the time since the last acknowledgement. A link that
+  // ran dry may have waited for this thread or for the peer's: that it was slow counts little.
+  void observe(int64_t sentAt, int64_t ackedAt, uint64_t bytes, uint64_t queuedBefore,
+               bool dry = false) {
     if (queuedBefore == 0) {
       learnFromLone();
       first_ = {bytes, ackedAt - sentAt};
     } else {
-      if (first_.bytes > 0) learnRate(first_.bytes, first_.nanos - latency());
+      int64_t nanos = ackedAt - std::max(sentAt, lastAck_);
+      bool doubtful = dry && rates_ == kKnown && nanos > nanosFor(bytes);
+      if (first_.bytes > 0 && !doubtful) learnRate(first_.bytes, first_.nanos - latency());
       first_ = {};
-      learnRate(bytes, ackedAt - std::max(sentAt, lastAck_));
+      doubtful ? doubtRate(bytes, nanos) : learnRate(bytes, nanos);
     }
     lastAck_ = ackedAt;
   }
@@ -51,18 +55,24 @@ class LinkModel {
     return now + latency() + nanosFor(queuedBytes + bytes);
   }
 
-  // Bytes in flight that keep the link busy: twice what fits between sending and acknowledgement.
+  // Bytes in flight that keep the link busy: twice what fits between sending and acknowledgement,
+  // and, once the rate is known, what it takes while the sending thread has no core.
   uint64_t inFlightLimit() const {
-    return static_cast<uint64_t>(2 * rate_ * static_cast<double>(latency()));
+    int64_t nanos = std::max(2 * latency(), rates_ < kKnown ? 0 : kAbsence);
+    return static_cast<uint64_t>(rate_ * static_cast<double>(nanos));
   }
 
  private:
   // Of a new sample in the averages: the last twenty or so chunks count.
   static constexpr double kMemory = 0.1;
+  static constexpr double kDoubt = 0.02;  // the same for a sample that is no more than a bound
   // Chunks for which a smallest latency is remembered at least; at most twice as many.
   static constexpr uint32_t kWindow = 64;
   // Bytes/ns, a bound for acknowledgements that arrive together: 1 TB/s.
   static constexpr double kFastest = 1e3;
+  // The kernel takes a core away for about so long (ns), where there are more threads than cores.
+  static constexpr int64_t kAbsence = 4'000'000;
+  static constexpr uint32_t kKnown = 16;  // chunks that make a rate known
   // The prior weighs as one chunk that took this long (ns).
   static constexpr double kPrior = 1e4;
 
@@ -71,9 +81,17 @@ class LinkModel {
   }
 
   void learnRate(uint64_t bytes, int64_t nanos) {
+    if (rates_ < kKnown) ++rates_;
     moved_ += kMemory * (static_cast<double>(bytes) - moved_);
     busy_ += kMemory * (static_cast<double>(std::max(nanos, int64_t{0})) - busy_);
     rate_ = moved_ / std::max(busy_, moved_ / kFastest);
+  }
+
+  // However many bytes it was about.
+  void doubtRate(uint64_t bytes, int64_t nanos) {
+    double busy = static_cast<double>(nanos) * moved_ / static_cast<double>(bytes);
+    busy_ += kDoubt * (busy - busy_);
+    rate_ = moved_ / busy_;
   }
 
   void learnFromLone() {
@@ -99,6 +117,7 @@ class LinkModel {
   int64_t least_;        // latency: smallest of this window
   int64_t leastBefore_;  // and of the one before
   uint32_t seen_ = 0;    // latencies of this window
+  uint32_t rates_ = 0;   // learnt; up to kKnown
   int64_t lastAck_ = INT64_MIN;
   struct {
     uint64_t bytes;

@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kLargestChunk = 256 << 10;
 constexpr size_t kSmallestChunk = 16 << 10;
 constexpr size_t kLeastInFlight = 128 << 10;  // bytes of one link
+constexpr int64_t kSeldom = 100;              // a trial may cost one part in so many
 constexpr size_t kEarlyLimit = 16 << 20;      // bytes of small messages that nobody has asked for
 
 MessageKey keyOf(const FrameHeader& header) {
@@ -224,17 +225,19 @@ void Bundle::credited(const FrameHeader& header) {
 }
 
 void Bundle::acknowledged(Slot* slot, uint64_t frames) {
-  int64_t now = nowNanos();
+  if (slot->acked >= frames || slot->unacked.empty()) return;
+  int64_t sentAt = slot->unacked.front().sentAt;
+  uint64_t before = slot->unacked.front().queuedBefore, bytes = 0;
   for (; slot->acked < frames && !slot->unacked.empty(); ++slot->acked) {
     Unacked frame = std::move(slot->unacked.front());
     slot->unacked.pop_front();
-    uint64_t bytes = sizeof(FrameHeader) + frame.header.length;
-    slot->queued -= bytes;
-    slot->model.observe(frame.sentAt, now, bytes, frame.queuedBefore);
+    bytes += sizeof(FrameHeader) + frame.header.length;
     if (!frame.large) continue;
     frame.large->unacked -= frame.header.length;
     if (frame.large->unacked == 0) finish(&frame.large->pending);
   }
+  slot->queued -= bytes;
+  slot->model.observe(sentAt, nowNanos(), bytes, before, slot->queued == 0);
 }
 
 // Of the links that are alive and that `may` take it, the one that finishes these bytes first.
@@ -273,7 +276,9 @@ Bundle::Slot* Bundle::linkFor(size_t bytes, int64_t now) const {
   int64_t latest = horizon(now);
   return earliest(bytes, now, [&](const Slot& slot, int64_t at) {
     uint64_t room = std::max<uint64_t>(kLeastInFlight, slot.model.inFlightLimit());
-    return slot.queued < room && (&slot == first || at <= latest);
+    if (slot.queued >= room) return false;
+    // What was believed of a link that is not used may be true no more: seldom enough, it is tried.
+    return &slot == first || at <= latest || now - slot.usedAt > kSeldom * (at - latest);
   });
 }
 
@@ -304,7 +309,7 @@ void Bundle::pump() {
 }
 
 void Bundle::post(Slot* slot, Unacked frame, int64_t now) {
-  frame.sentAt = now;
+  frame.sentAt = slot->usedAt = now;
   frame.queuedBefore = slot->queued;
   slot->queued += sizeof(FrameHeader) + frame.header.length;
   slot->state.bytesOut += frame.header.length;

@@ -178,6 +178,7 @@ class Bundle {
     uint64_t received = 0;  // frames that are acknowledged to the peer
     uint64_t told = 0;
     int64_t heardAt = 0;
+    int64_t usedAt = 0;
     Silence silence;
     bool nudged = false;     // in doubt: the other links were asked for an answer
     int64_t answeredAt = 0;  // when they were found to have given it; 0: not yet

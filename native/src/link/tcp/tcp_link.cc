@@ -108,23 +108,18 @@ Status TcpLink::flush(bool* moved) {
   return {};
 }
 
-// Payload that has a place goes there at once; headers and small payloads come through the inbox,
-// many in one call.
+// Payload that has a place goes there at once. All else comes through the inbox, many small frames
+// in one call; behind a large one only the next header, lest the payload of that be copied.
 Status TcpLink::receive(bool* moved) {
   for (size_t budget = kBudgetBytes; budget != 0;) {
     bool inPayload = headerBytes_ == sizeof in_;
-    size_t rest = inPayload ? in_.length - payloadBytes_ : 0;
-    iovec parts[2];
-    size_t count = 0;
-    if (rest != 0 && target_ != nullptr) parts[count++] = {target_ + payloadBytes_, rest};
-    const size_t direct = count == 0 ? 0 : rest;
+    size_t rest = inPayload ? in_.length - payloadBytes_ : sizeof in_ - headerBytes_;
+    bool direct = inPayload && target_ != nullptr;
     // What has no place must not run past its own end.
-    parts[count++] = {inbox_.get(),
-                      rest != 0 && direct == 0 ? std::min(rest, kInboxBytes) : kInboxBytes};
-    msghdr message{};
-    message.msg_iov = parts;
-    message.msg_iovlen = count;
-    ssize_t got = recvmsg(fd_.get(), &message, MSG_DONTWAIT);
+    bool exact = direct || inPayload || in_.length >= kInboxBytes;
+    uint8_t* to = direct ? target_ + payloadBytes_ : inbox_.get();
+    size_t most = direct ? rest : exact ? std::min(rest, kInboxBytes) : kInboxBytes;
+    ssize_t got = recv(fd_.get(), to, most, MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return {};
     if (got < 0) return broken("receiving", errno);
@@ -132,10 +127,12 @@ Status TcpLink::receive(bool* moved) {
     *moved = true;
     auto bytes = static_cast<size_t>(got);
     budget -= std::min(budget, bytes);
-    size_t placed = std::min(bytes, direct);
-    payloadBytes_ += placed;
-    if (placed != 0 && payloadBytes_ == in_.length) endFrame();
-    FLEXLINK_TRY(take(inbox_.get(), bytes - placed));
+    if (!direct) {
+      FLEXLINK_TRY(take(inbox_.get(), bytes));
+    } else if ((payloadBytes_ += bytes) == in_.length) {
+      endFrame();
+    }
+    if (bytes < most) return {};  // no more is there
   }
   return {};
 }
