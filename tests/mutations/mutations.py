@@ -87,7 +87,7 @@ MUTATIONS = (
     Mutation(
         "mismatch: unlike counts pass",
         "native/src/lane/memory/memory_lane.cc",
-        "if (head.signature != signature || head.count != call_.count)",
+        "if (head.signature != signature || head.count != count)",
         "if (head.signature != signature)",
         "test_fault",
         "Ranks/Mismatched.Calls*",
