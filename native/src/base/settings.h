@@ -41,6 +41,7 @@ struct PortRange {
   X(std::string, commId, "NCCL_COMM_ID", "", "", "", "", "host:port of rank 0, instead of passing the unique id around") \
   X(std::string, socketIfname, "NCCL_SOCKET_IFNAME", "", "", "", "", "interfaces to use: prefixes with commas; = exact, ^ all but these") \
   X(std::string, links, "FLEXLINK_LINKS", "", "", "", "", "links for data and their order, e.g. tcp:eth0,tcp:eth1; empty: NICs that are directly connected to the peer or near the bootstrap's") \
+  X(std::string, profileCache, "FLEXLINK_PROFILE_CACHE", "", "", "", "", "folder for what is learnt of links, for the next job; off: none; empty: XDG_CACHE_HOME or ~/.cache, below it flexlink") \
   X(std::string, oobIfname, "NCCL_OOB_NET_IFNAME", "", "", "", "", "as NCCL_SOCKET_IFNAME, for bootstrap only") \
   X(std::string, socketFamily, "NCCL_SOCKET_FAMILY", "", "", "AF_INET|AF_INET6", "", "IPv4 or IPv6 only; empty: both") \
   X(int64_t, commBlocking, "NCCL_COMM_BLOCKING", "", "-1", "-1..1", "", "1: calls block, 0: they return ncclInProgress, for every communicator; -1: as its config says") \

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "link/profile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cinttypes>
+#include <cmath>
+#include <sstream>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/settings.h"
+
+namespace flexlink {
+namespace {
+
+constexpr size_t kMostBytes = 1 << 20;
+
+// FNV-1a: tells accidents, not enemies; the file is the user's own.
+uint64_t hashOf(const std::string& text, uint64_t hash = 0xcbf29ce484222325u) {
+  for (unsigned char c : text) hash = (hash ^ c) * 0x100000001b3u;
+  return hash;
+}
+
+bool isSane(const LinkProfile& link) {
+  return std::isfinite(link.bytesPerSecond) && link.bytesPerSecond >= 1e3 &&
+         link.bytesPerSecond <= 1e13 && link.latencyNanos >= 0 &&
+         link.latencyNanos <= 60'000'000'000 && link.seenAt > 0;
+}
+
+Status wrong(const char* what) { return makeStatus(Code::kInvalidArgument, "%s", what); }
+
+}  // namespace
+
+Result<Profile> Profile::parse(const std::string& text, uint64_t fingerprint, int64_t now) {
+  size_t end = text.rfind("checksum ");
+  if (end == std::string::npos) return wrong("it has no checksum");
+  uint64_t said = strtoull(text.c_str() + end + 9, nullptr, 16);
+  if (said != hashOf(text.substr(0, end))) return wrong("its checksum is wrong");
+  std::istringstream lines(text.substr(0, end));
+  std::string word, line;
+  int version = 0;
+  lines >> word >> version;
+  if (word != "flexlink-profile" || version != kVersion) return wrong("it is of another version");
+  uint64_t whose = 0;
+  lines >> word >> std::hex >> whose >> std::dec;
+  if (word != "fingerprint" || whose != fingerprint) return wrong("it is of other NICs");
+  std::getline(lines, line);
+  Profile profile;
+  while (std::getline(lines, line) && profile.links_.size() < kMostLinks) {
+    std::istringstream words(line);
+    std::string link, peer;
+    LinkProfile seen;
+    words >> word >> link >> peer >> seen.bytesPerSecond >> seen.latencyNanos >> seen.seenAt;
+    if (!words || word != "link" || !isSane(seen)) return wrong("a line of it makes no sense");
+    if (now - seen.seenAt > kStaleSeconds || seen.seenAt > now + 86400) continue;
+    profile.set(link, peer, seen);
+  }
+  return profile;
+}
+
+std::string Profile::text(uint64_t fingerprint) const {
+  std::ostringstream out;
+  out << "flexlink-profile " << kVersion << "\nfingerprint " << std::hex << fingerprint << std::dec
+      << "\n";
+  for (const auto& [key, link] : links_) {
+    out << "link " << key.first << " " << key.second << " " << link.bytesPerSecond << " "
+        << link.latencyNanos << " " << link.seenAt << "\n";
+  }
+  std::string body = out.str();
+  std::ostringstream sum;
+  sum << "checksum " << std::hex << hashOf(body) << "\n";
+  return body + sum.str();
+}
+
+const LinkProfile* Profile::find(const std::string& link, const std::string& peer) const {
+  auto found = links_.find({link, peer});
+  return found == links_.end() ? nullptr : &found->second;
+}
+
+void Profile::set(const std::string& link, const std::string& peer, const LinkProfile& seen) {
+  if (isSane(seen)) links_[{link, peer}] = seen;
+}
+
+uint64_t nicFingerprint(std::vector<std::pair<std::string, std::string>> nics) {
+  std::sort(nics.begin(), nics.end());
+  uint64_t hash = hashOf("");
+  for (const auto& [name, address] : nics) hash = hashOf(name + " " + address + "\n", hash);
+  return hash;
+}
+
+std::string profilePath(uint64_t fingerprint) {
+  std::string folder = settings().profileCache;
+  if (folder == "off") return "";
+  if (folder.empty()) {
+    const char* cache = getenv("XDG_CACHE_HOME");
+    const char* home = getenv("HOME");
+    if (cache != nullptr && cache[0] == '/') {
+      folder = std::string(cache) + "/flexlink";
+    } else if (home != nullptr && home[0] == '/') {
+      folder = std::string(home) + "/.cache/flexlink";
+    } else {
+      return "";
+    }
+  }
+  char name[40];
+  snprintf(name, sizeof name, "/links-%016" PRIx64, fingerprint);
+  return folder + name;
+}
+
+Profile loadProfile(const std::string& path, uint64_t fingerprint) {
+  Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!file) return {};
+  struct stat about {};
+  std::string text;
+  const char* trouble = nullptr;
+  if (fstat(file.get(), &about) != 0 || !S_ISREG(about.st_mode) || about.st_uid != geteuid() ||
+      (about.st_mode & 022) != 0) {
+    trouble = "it is not a file that this user alone may write";
+  } else if (static_cast<size_t>(about.st_size) > kMostBytes) {
+    trouble = "it is too long";
+  } else {
+    text.resize(static_cast<size_t>(about.st_size));
+    ssize_t got = read(file.get(), text.data(), text.size());
+    text.resize(got > 0 ? static_cast<size_t>(got) : 0);
+  }
+  Result<Profile> profile = trouble != nullptr ? Result<Profile>(wrong(trouble))
+                                               : Profile::parse(text, fingerprint, time(nullptr));
+  if (profile.ok()) return profile.value();
+  FLEXLINK_WARN("what earlier jobs saved of the links is not used: %s: %s", path.c_str(),
+                profile.status().text());
+  return {};
+}
+
+Status saveProfile(const std::string& path, const Profile& profile, uint64_t fingerprint) {
+  const std::string folder = path.substr(0, path.rfind('/'));
+  for (size_t at = folder.find('/', 1);; at = folder.find('/', at + 1)) {
+    (void)mkdir(folder.substr(0, at).c_str(), 0700);  // the open below says what is wrong
+    if (at == std::string::npos) break;
+  }
+  const std::string fresh = path + "." + std::to_string(getpid());
+  const std::string text = profile.text(fingerprint);
+  Fd file(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  bool done =
+      file && write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  if (done && rename(fresh.c_str(), path.c_str()) == 0) return {};
+  Status status = makeStatus(Code::kSystem, "%s: %s", path.c_str(), strerror(errno));
+  (void)unlink(fresh.c_str());
+  return status;
+}
+
+}  // namespace flexlink
