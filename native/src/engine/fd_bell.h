@@ -37,6 +37,10 @@ class FdBell {
 // must ring when there is something.
 inline constinit thread_local bool aboutToSleep = false;
 
+// What this thread has polled last is in the midst of moving much: until then (nowNanos()) nothing
+// is lost if it rests, and a core is won.
+inline constinit thread_local int64_t restUntil = 0;
+
 class LastLook {
  public:
   LastLook() { aboutToSleep = true; }

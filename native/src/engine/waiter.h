@@ -5,6 +5,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -67,8 +68,11 @@ class Waiter {
   void idle(Doorbell& bell, NothingYet&& nothingYet,
             int64_t maxSleepNanos = WaitPolicy::kSleepNanos) {
     look_ = false;
-    if (since_ == 0 && ++rounds_ < policy_.freeSpins) return cpuRelax();
+    ++rounds_;
+    bool mayRest = restUntil != 0 && rounds_ > kRoundsBeforeRest;
+    if (since_ == 0 && !mayRest && rounds_ < policy_.freeSpins) return cpuRelax();
     int64_t now = nowNanos();
+    if (restUntil <= now) restUntil = 0;
     if (since_ == 0) {
       since_ = now;
       lastLook_ = now;
@@ -76,7 +80,9 @@ class Waiter {
     look_ = now - lastLook_ > kLookNanos;
     if (look_) lastLook_ = now;
     int64_t waited = now - since_;
-    if (waited < policy_.spinNanos) {
+    if (mayRest && restUntil != 0) {
+      bell.sleep(std::min({restUntil - now, kRestNanos, maxSleepNanos}), nothingYet);
+    } else if (waited < policy_.spinNanos) {
       for (int i = 0; i < 16; ++i) cpuRelax();
     } else if (yields_ == kYieldsBeforeLook) {
       // Giving the core away may take long: what is known already is looked at before.
@@ -96,6 +102,8 @@ class Waiter {
 
  private:
   static constexpr int kYieldsBeforeLook = 2;
+  static constexpr int kRoundsBeforeRest = 4;
+  static constexpr int64_t kRestNanos = 150'000;
   static constexpr int64_t kLookNanos = 50'000;
 
   WaitPolicy policy_;

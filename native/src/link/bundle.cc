@@ -14,8 +14,11 @@ namespace {
 constexpr size_t kLargestChunk = 256 << 10;
 constexpr size_t kSmallestChunk = 16 << 10;
 constexpr size_t kLeastInFlight = 128 << 10;  // bytes of one link
-constexpr int64_t kSeldom = 100;              // a trial may cost one part in so many
-constexpr size_t kEarlyLimit = 16 << 20;      // bytes of small messages that nobody has asked for
+// While what is on its way takes longer than this (ns), and something has moved as lately.
+constexpr int64_t kFlowNanos = 2'000'000;
+constexpr int64_t kRestPart = 16;         // of that time a thread may rest at once
+constexpr int64_t kSeldom = 100;          // a trial may cost one part in so many
+constexpr size_t kEarlyLimit = 16 << 20;  // bytes of small messages that nobody has asked for
 
 MessageKey keyOf(const FrameHeader& header) {
   return {header.comm, header.seq, header.tag, header.from, header.to};
@@ -369,7 +372,25 @@ Status Bundle::poll() {
   if (moved) (void)pollLinks();
   if (!failure_.ok()) return failure_;
   if (!moved && aboutToSleep) armBells();
+  noteRest(moved);
   return moved ? Status() : Status::inProgress();
+}
+
+// Tells the waiting thread how long it may rest, while much is on its way both ways.
+void Bundle::noteRest(bool moved) {
+  restUntil = 0;
+  int64_t now = nowNanos();
+  if (moved) movedAt_ = now;
+  if (now - movedAt_ > kFlowNanos) return;  // nobody knows when it goes on
+  double out = 0, rate = 0;
+  for (const auto& one : ready_) out += static_cast<double>(one->bytes - one->next);
+  for (const auto& slot : slots_) {
+    if (!slot->state.alive) continue;
+    out += static_cast<double>(slot->queued);
+    rate += slot->model.bytesPerSecond();
+  }
+  int64_t rest = static_cast<int64_t>(out / rate * 1e9);
+  if (rest > kFlowNanos) restUntil = now + rest / kRestPart;
 }
 
 void Bundle::armBells() {

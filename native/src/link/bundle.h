@@ -204,6 +204,7 @@ class Bundle {
   bool pollLinks();
   void finish(Pending** pending);
   void armBells();
+  void noteRest(bool moved);
   void keepOwnCopy(Unacked* frame);
   void post(Slot* slot, Unacked frame, int64_t now);
   void repost(Unacked frame, const Slot* except);
@@ -239,6 +240,7 @@ class Bundle {
   bool owes_ = false;                  // the owner knows that look() is needed
   std::vector<LinkPlace> leftByPeer_;  // heard in the course of a poll
   int64_t checkedAt_ = 0;
+  int64_t movedAt_ = 0;  // when a poll has moved something
   Status failure_;
 };
 
