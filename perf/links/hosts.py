@@ -25,6 +25,7 @@ def run(
     job: dict[str, Any],
     meanwhile: Callable[[Path], None] = lambda _: None,
     program: Path = RANK,
+    python: str | None = None,
     **env: str,
 ) -> list[dict[str, Any]]:
     """What the two ranks of `job` print. `meanwhile` runs beside them and gets their folder."""
@@ -32,7 +33,7 @@ def run(
         ranks = []
         for rank in (0, 1):
             words = json.dumps({**job, "rank": rank, "ranks": 2, "folder": folder})
-            command = [sys.executable, str(program), words]
+            command = [python or sys.executable, str(program), words]
             ranks.append(
                 subprocess.Popen(
                     hosts.command(rank, command) if hosts else command,
@@ -44,7 +45,7 @@ def run(
         meanwhile(Path(folder))
         said = [process.communicate(timeout=300)[0] for process in ranks]
         if any(process.returncode != 0 for process in ranks):
-            sys.exit(f"a rank failed: {said}")
+            sys.exit(f"a rank failed: {[process.returncode for process in ranks]}")
         lines = [text.splitlines() for text in said]
         for line in lines[0][:-1] + lines[1][:-1]:  # NCCL_DEBUG
             print(line, file=sys.stderr)
