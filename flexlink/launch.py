@@ -31,10 +31,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="flexlink run",
         usage="flexlink run -n N [options] -- command [arguments]",
-        description="Starts N ranks of a program on this host, with torchrun's variables RANK, "
-        "WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Ends all when one "
-        "dies. Signals go to every rank. The exit status is that of the first rank that failed "
-        "(128 + n for signal n), else 0.",
+        description="Starts N ranks of a program on this host (with --hosts: on each of several, "
+        "where the same command is given with another --host-rank), with torchrun's variables "
+        "RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Ends all "
+        "when one dies. Signals go to every rank. The exit status is that of the first rank that "
+        "failed (128 + n for signal n), else 0.",
     )
     parser.add_argument("-n", "--ranks", type=int, required=True, metavar="N")
     parser.add_argument(
@@ -53,6 +54,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="S",
         help="seconds between SIGTERM and SIGKILL (default 5)",
     )
+    parser.add_argument(
+        "--hosts", type=int, default=1, metavar="H", help="hosts that run this (default 1)"
+    )
+    parser.add_argument(
+        "--host-rank", type=int, default=0, metavar="I", help="which of them this is: 0 to H-1"
+    )
+    parser.add_argument(
+        "--master",
+        metavar="HOST:PORT",
+        help="with --hosts: host 0 and a free port there, where the ranks meet",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args(argv)
     if options.command[:1] == ["--"]:
@@ -61,6 +73,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("no command: flexlink run -n 2 -- python script.py")
     if not 1 <= options.ranks <= MAX_RANKS:
         parser.error(f"-n {options.ranks}: 1 to {MAX_RANKS} ranks")
+    if not 0 <= options.host_rank < options.hosts:
+        parser.error(f"--host-rank {options.host_rank} of --hosts {options.hosts}: 0 to H-1")
+    host, colon, port = (options.master or "").rpartition(":")
+    if options.master and not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+        parser.error(f"--master {options.master}: HOST:PORT, for example server0:29500")
+    if (options.hosts > 1) != bool(options.master):
+        parser.error("--hosts above 1 and --master HOST:PORT belong together")
     return options
 
 
@@ -71,15 +90,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def shared_variables(size: int, env: Mapping[str, str]) -> dict[str, str]:
-    """What all ranks of a job get beside the caller's environment."""
+def shared_variables(options: argparse.Namespace, env: Mapping[str, str]) -> dict[str, str]:
+    """What all ranks of a job get beside the caller's environment.
+
+    Between hosts FLEXLINK_SECRET is the caller's to set, as it must be the same on all of them.
+    """
+    variables = {
+        "WORLD_SIZE": str(options.hosts * options.ranks),
+        "LOCAL_WORLD_SIZE": str(options.ranks),
+        "PYTHONUNBUFFERED": env.get("PYTHONUNBUFFERED", "1"),
+    }
+    if options.master:
+        host, _, port = options.master.rpartition(":")
+        return {**variables, "MASTER_ADDR": host.strip("[]"), "MASTER_PORT": port}
     return {
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
+        **variables,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "FLEXLINK_SECRET": env.get("FLEXLINK_SECRET") or secrets.token_hex(16),
-        "PYTHONUNBUFFERED": env.get("PYTHONUNBUFFERED", "1"),
     }
 
 
@@ -123,11 +151,12 @@ class Job:
     def _start(self) -> None:
         options = self._options
         cpus = None if options.no_pin else placement.place(options.ranks, placement.allowed_cores())
-        shared = {**os.environ, **shared_variables(options.ranks, os.environ)}
-        for number in range(options.ranks):
-            own = {"RANK": str(number), "LOCAL_RANK": str(number)}
+        shared = {**os.environ, **shared_variables(options, os.environ)}
+        for local in range(options.ranks):
+            number = options.host_rank * options.ranks + local
+            own = {"RANK": str(number), "LOCAL_RANK": str(local)}
             rank = Rank(number, None if options.no_prefix else f"[{number}] ")
-            rank.start(options.command, {**shared, **own}, cpus[number] if cpus else None)
+            rank.start(options.command, {**shared, **own}, cpus[local] if cpus else None)
             self._ranks.append(rank)
             for stream in rank.outputs():
                 self._selector.register(stream, selectors.EVENT_READ, rank)

@@ -71,6 +71,14 @@ def test_ranks_get_torchruns_variables(flexlink_run: Run) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_hosts_share_out_the_ranks_and_meet_where_they_are_told(flexlink_run: Run) -> None:
+    script = "echo $RANK $WORLD_SIZE $LOCAL_RANK $LOCAL_WORLD_SIZE $MASTER_ADDR:$MASTER_PORT"
+    where = ("--hosts", "3", "--host-rank", "2", "--master", "[2001:db8::7]:29500")
+    done = flexlink_run(2, *shell(script), options=("--no-prefix", *where))
+    expected = [f"{4 + rank} 6 {rank} 2 2001:db8::7:29500" for rank in (0, 1)]
+    assert sorted(done.stdout.splitlines()) == expected, done.stderr
+
+
 def test_each_line_names_its_rank_and_its_stream_is_kept(flexlink_run: Run) -> None:
     done = flexlink_run(2, *shell("echo out; echo; printf cut; echo err >&2"))
     for rank in (0, 1):
@@ -197,6 +205,10 @@ def test_rank_0_reads_a_piped_input_and_the_others_nothing() -> None:
         (["-n", "0", "--", "true"], 2, "-n 0: 1 to 4096 ranks"),
         (["-n", "2"], 2, "no command"),
         (["--", "true"], 2, "-n/--ranks"),
+        (["-n", "2", "--hosts", "2", "--", "true"], 2, "--master HOST:PORT"),
+        (["-n", "2", "--master", "a:1", "--", "true"], 2, "belong together"),
+        (["-n", "2", "--hosts", "2", "--master", "a", "--", "true"], 2, "server0:29500"),
+        (["-n", "2", "--hosts", "2", "--host-rank", "2", "--", "true"], 2, "0 to H-1"),
     ],
 )
 def test_a_wrong_command_line_says_what_is_wrong(
