@@ -100,9 +100,12 @@ def step(where: World, env: Mapping[str, str], has: Callable[[str], bool]) -> st
         return "store"
     if address and not agent_store:  # an agent's store would hold the port
         return "root"
+    one_host = where.local_size == where.size
+    if where.launcher == "srun" and one_host:  # MPI may not know of Slurm's ranks
+        return "file"
     if where.launcher != "torchrun" and has("mpi4py"):
         return "mpi"
-    return "file" if where.local_size == where.size else "none"
+    return "file" if one_host else "none"
 
 
 def _importable(module: str) -> bool:
@@ -131,6 +134,13 @@ def meet(make_id: Callable[[], bytes], env: Mapping[str, str] | None = None) -> 
     if chosen == "mpi":
         from mpi4py import MPI
 
+        size = MPI.COMM_WORLD.Get_size()
+        if size != where.size:
+            raise RendezvousError(
+                f"{where.launcher} has started {where.size} ranks, but mpi4py knows {size}: it was "
+                "built for another launcher. Set MASTER_ADDR and MASTER_PORT (a free port on rank "
+                "0's host)"
+            )
         return through_mpi(make_id, MPI.COMM_WORLD), where
     if chosen == "file":
         return _through_file(make_id, where, env, ordinal), where

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import slurm
 from support import PROGRAMS, Run
 
 HELLO = str(PROGRAMS / "hello.py")
@@ -72,10 +73,13 @@ def test_mpirun_starts_the_script(argument: str) -> None:
     expect(3, launch([*mpirun, sys.executable, HELLO, argument], env))
 
 
-def test_srun_starts_the_script() -> None:
-    if shutil.which("srun") is None:
-        pytest.skip("srun is not installed")
-    expect(2, launch(["srun", "-n", "2", sys.executable, HELLO]))
+def test_srun_starts_the_script(tmp_path: Path) -> None:
+    if slurm.missing():
+        pytest.skip(f"srun is not installed: no {', '.join(slurm.missing())}")
+    with slurm.OneNode(tmp_path) as cluster:
+        done = cluster.srun(["-n", "2", "--overcommit", sys.executable, HELLO], seconds=60)
+        assert done.returncode == 0, done.stdout + done.stderr + cluster.logs()
+    expect(2, done.stdout)
 
 
 @pytest.mark.parametrize(

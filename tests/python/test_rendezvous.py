@@ -35,6 +35,8 @@ AGENT = {"TORCHELASTIC_USE_AGENT_STORE": "True"}
         (World("mpirun", 0, 2, 2), {}, "mpi4py", "mpi"),
         (World("mpirun", 0, 2, 2), {}, "", "file"),
         (World("srun", 0, 2, 0), {}, "", "none"),
+        (World("srun", 0, 2, 2), {}, "mpi4py", "file"),
+        (World("srun", 0, 2, 0), {}, "mpi4py", "mpi"),
         (TWO, {}, "mpi4py", "file"),
     ],
 )
@@ -42,6 +44,12 @@ def test_the_first_step_that_fits_is_taken(
     where: World, env: dict[str, str], modules: str, expected: str
 ) -> None:
     assert rendezvous.step(where, env, lambda name: name in modules.split()) == expected
+
+
+def test_an_mpi_that_does_not_know_the_ranks_is_an_error_at_once() -> None:
+    env = {"SLURM_PROCID": "1", "SLURM_NTASKS": "3", "SLURM_NNODES": "3"}
+    with pytest.raises(RendezvousError, match=r"3 ranks, but mpi4py knows 1.*MASTER_ADDR"):
+        rendezvous.meet(lambda: b"", env)
 
 
 @pytest.mark.parametrize(
