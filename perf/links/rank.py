@@ -2,7 +2,7 @@
 """One rank of a measurement between hosts: the same collective again and again, timed and checked.
 
 argv: a JSON object {folder, rank, ranks, op, bytes, rounds, seconds}; prints one: {starts and
-times in seconds of this host's clock, cpu: seconds of this process in the timed part}.
+times in seconds of this host's clock, cpu: seconds of this process in the timed parts}.
 """
 
 from __future__ import annotations
@@ -51,13 +51,16 @@ def main() -> None:
     turn = -warm
     while turn < rounds:
         if turn == 0:
-            cpu, began = time.process_time(), time.monotonic()
+            began = time.monotonic()
             (FOLDER / f"busy{RANK}").touch()
         data[:] = RANK + 1
-        start = time.monotonic()
+        over[0] = 0
+        comm.all_reduce(over)  # all begin together
+        start, used = time.monotonic(), time.process_time()
         comm.all_gather(data, out=out) if gathers else comm.all_reduce(data)
         if turn >= 0:
             times.append(time.monotonic() - start)
+            cpu += time.process_time() - used
             starts.append(start)
         if gathers:
             assert (out == numpy.arange(1, RANKS + 1, dtype="float32")[:, None]).all()
@@ -69,7 +72,6 @@ def main() -> None:
             comm.all_reduce(over)
             if over[0]:
                 break
-    cpu = time.process_time() - cpu
     print(json.dumps({"starts": starts, "times": times, "cpu": cpu}))
     comm.close()
 

@@ -58,8 +58,8 @@ TEST(LinkModel, KeepsAKnownLinkBusyAlsoWhileItsThreadHasNoCore) {
   int64_t now = 0;
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(model.inFlightLimit(), i < 16 ? 10'000u : 4'000'000u) << i;
-    now += 1000;
-    model.observe(now - 1000, now, 1000, 1000);
+    now += 100'000;
+    model.observe(now - 100'000, now, 100'000, 1000);
   }
 }
 
@@ -143,6 +143,19 @@ TEST(LinkModel, ALinkThatRanDryIsHardlyBelievedToBeSlow) {
     now += 400'000;
   }
   EXPECT_GT(model.bytesPerSecond(), 4e9);
+}
+
+// Credits are answered when the peer looks, be the link as fast as it may.
+TEST(LinkModel, SmallFramesSayNothingOfTheRate) {
+  LinkModel model(1e9, 20000);
+  SimulatedLink link(4e9, 50000);
+  link.run(&model, 200, 8);
+  double before = model.bytesPerSecond();
+  for (int64_t now = 1'000'000'000; now < 2'000'000'000; now += 10'000'000) {
+    model.observe(now, now + 3'000'000, 64, 0);
+    model.observe(now, now + 3'000'000, 640, 64, true);
+  }
+  EXPECT_EQ(model.bytesPerSecond(), before);
 }
 
 TEST(LinkModel, AcknowledgementsThatArriveTogetherAreNoInfiniteRate) {

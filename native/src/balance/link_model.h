@@ -34,10 +34,11 @@ class LinkModel {
     if (queuedBefore == 0) {
       learnFromLone();
       first_ = {bytes, ackedAt - sentAt};
-    } else {
+    } else if (bytes >= kLeastRated) {
       int64_t nanos = ackedAt - std::max(sentAt, lastAck_);
       bool doubtful = dry && rates_ == kKnown && nanos > nanosFor(bytes);
-      if (first_.bytes > 0 && !doubtful) learnRate(first_.bytes, first_.nanos - latency());
+      if (first_.bytes >= kLeastRated && !doubtful)
+        learnRate(first_.bytes, first_.nanos - latency());
       first_ = {};
       doubtful ? doubtRate(bytes, nanos) : learnRate(bytes, nanos);
     }
@@ -70,6 +71,9 @@ class LinkModel {
   static constexpr uint32_t kWindow = 64;
   // Bytes/ns, a bound for acknowledgements that arrive together: 1 TB/s.
   static constexpr double kFastest = 1e3;
+  static constexpr double kSlowest = 1e-4;  // likewise
+  // Of fewer bytes than this the time says when the peer has looked, not how fast the link is.
+  static constexpr uint64_t kLeastRated = 16384;
   // The kernel takes a core away for about so long (ns), where there are more threads than cores.
   static constexpr int64_t kAbsence = 4'000'000;
   static constexpr uint32_t kKnown = 16;  // chunks that make a rate known
@@ -84,21 +88,24 @@ class LinkModel {
     if (rates_ < kKnown) ++rates_;
     moved_ += kMemory * (static_cast<double>(bytes) - moved_);
     busy_ += kMemory * (static_cast<double>(std::max(nanos, int64_t{0})) - busy_);
-    rate_ = moved_ / std::max(busy_, moved_ / kFastest);
+    rate_ = std::max(moved_ / std::max(busy_, moved_ / kFastest), kSlowest);
   }
 
   // However many bytes it was about.
   void doubtRate(uint64_t bytes, int64_t nanos) {
     double busy = static_cast<double>(nanos) * moved_ / static_cast<double>(bytes);
     busy_ += kDoubt * (busy - busy_);
-    rate_ = moved_ / busy_;
+    rate_ = std::max(moved_ / busy_, kSlowest);
   }
 
   void learnFromLone() {
     if (first_.bytes == 0) return;
     int64_t beyondRate = first_.nanos - nanosFor(first_.bytes);
-    learnLatency(std::max(beyondRate, int64_t{0}));
-    if (beyondRate < 0) learnRate(first_.bytes, first_.nanos);  // faster than was believed
+    if (beyondRate >= 0) {
+      learnLatency(beyondRate);
+    } else if (first_.bytes >= kLeastRated) {
+      learnRate(first_.bytes, first_.nanos);  // faster than was believed
+    }
   }
 
   // Waiting elsewhere only ever adds, so that the smallest counts; it rises again when nothing as
