@@ -83,7 +83,7 @@ def test_a_host_that_vanishes_while_nothing_is_under_way_is_an_error_within_ten_
             hosts.set_silent(link, True)
         _, errors = both[0].communicate(timeout=30)
         assert both[0].returncode != 0
-        assert "no link to rank 1" in errors, errors
+        assert "rank 1" in errors, errors
         assert time.monotonic() - began < 11
         both[1].kill()
         both[1].communicate()

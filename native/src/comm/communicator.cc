@@ -180,7 +180,59 @@ Status Communicator::lookAtPeers() {
   return firstFailure();
 }
 
+// Has any bundle a link of this name? lo may, although it is out by itself.
+bool Communicator::uses(const std::string& name) const {
+  return std::any_of(parts_.bundles.begin(), parts_.bundles.end(), [&](const auto& bundle) {
+    if (bundle == nullptr) return false;
+    const std::vector<LinkState> links = bundle->state();
+    return std::any_of(links.begin(), links.end(),
+                       [&](const LinkState& link) { return link.name == name && !link.never; });
+  });
+}
+
+// Once: they stay what they are.
+void Communicator::noteNicsOut() {
+  nicsOut_ = 0;
+  for (const NicPlace& place : myNicPlaces()) {
+    const std::string name = "tcp:" + place.name;
+    if (place.verdict != NicVerdict::kNo || uses(name)) continue;
+    ProbeLinkInfo info;
+    info.name = name.c_str();
+    info.why = place.why.c_str();
+    info.state = ProbeLinkState::kNever;
+    probe_->link(static_cast<uint32_t>(nicsOut_++), info);
+  }
+}
+
+// For people, some hundred times a second at most: what every link to another host does.
+void Communicator::noteLinks() {
+  if (parts_.bundles.empty() || !probe_->linksDue()) return;
+  if (nicsOut_ < 0) noteNicsOut();
+  auto index = static_cast<uint32_t>(nicsOut_);
+  for (size_t rank = 0; rank < parts_.bundles.size(); ++rank) {
+    if (parts_.bundles[rank] == nullptr) continue;
+    for (const LinkState& link : parts_.bundles[rank]->state()) {
+      ProbeLinkInfo info;
+      info.name = link.name.c_str();
+      info.host = parts_.cards[rank].process.hostName;
+      info.why = link.whyNot.c_str();
+      info.peer = static_cast<uint32_t>(rank);
+      info.peerHost = static_cast<uint32_t>(parts_.hosts.hostOf[rank]);
+      info.state = link.never   ? ProbeLinkState::kNever
+                   : link.alive ? ProbeLinkState::kUsed
+                                : ProbeLinkState::kLeft;
+      info.bytesOut = link.bytesOut;
+      info.bytesIn = link.bytesIn;
+      info.replays = link.replays;
+      info.bytesPerSecond = static_cast<uint64_t>(link.bytesPerSecond);
+      info.latencyNanos = static_cast<uint64_t>(link.latencyNanos);
+      probe_->link(index++, info);
+    }
+  }
+}
+
 Status Communicator::checkWait() {
+  noteLinks();
   FLEXLINK_TRY(lane_->check());
   double limit = settings().timeoutSeconds;
   int64_t now = nowNanos();
@@ -219,7 +271,7 @@ Status Communicator::finishNow() {
   Waiter waiter(policy_);
   for (;;) {
     Progress progress = lane_->poll();
-    if (progress == Progress::kDone) return {};
+    if (progress == Progress::kDone) break;
     if (progress == Progress::kMoved) {
       waiter.moved();
       probe_->waitsNoMore();
@@ -237,8 +289,10 @@ Status Communicator::finishNow() {
       done = progress == Progress::kDone;
       return progress == Progress::kWaiting;
     });
-    if (done) return {};
+    if (done) break;
   }
+  noteLinks();
+  return {};
 }
 
 // Numbers the calls as the lane will: this is how the probe tells who has come how far.
@@ -301,6 +355,7 @@ DriveResult Communicator::drive(bool look) {
   }
   Progress progress = lane_->poll();
   if (progress == Progress::kDone) {
+    noteLinks();
     finish(&head, {});
     queue_.pop_front();
     return DriveResult::kMoved;

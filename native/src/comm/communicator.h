@@ -160,6 +160,9 @@ class Communicator {
   void noteFailure(const Status& status);
   bool fencesOpen(const PendingBatch& pending) const;
   Status checkWait();
+  bool uses(const std::string& name) const;
+  void noteNicsOut();
+  void noteLinks();
   Status readyToRun();
   Status finishNow();
 
@@ -169,6 +172,7 @@ class Communicator {
   WaitPolicy policy_;
   ProbeComm* probe_;
   ProbeComm* unseen_ = nullptr;  // of the lanes below a hier lane
+  int nicsOut_ = -1;             // links in the probe that stand for NICs that are out; -1: not yet
   std::unique_ptr<Lane> lane_;
   std::deque<std::unique_ptr<PendingBatch>> queue_;  // with the shell's lock
   std::mutex incomingMutex_;                         // guards incoming_; a leaf lock

@@ -27,12 +27,6 @@ struct ColorKey {
   int32_t key;
 };
 
-// Where peers on other hosts connect; said only where there are other hosts.
-struct NicList {
-  uint32_t count;
-  uint8_t data[kMaxDataNics][SocketAddress::kBytes];
-};
-
 struct Readiness {
   int32_t code;
   uint8_t cma;  // this rank may read the memory of all others
@@ -70,7 +64,7 @@ class Creation : public std::enable_shared_from_this<Creation> {
   void hearReadiness(const std::vector<std::string>& blobs);
   Status makeCard(std::string* bytes);
   Status checkCards() const;
-  void reachPeers(std::vector<std::vector<SocketAddress>> nics);
+  void reachPeers(std::vector<PeerNics> nics);
   void sayReady(const Status& status);
   bool oversubscribed() const;
   Status deadAttendant() const;
@@ -246,33 +240,29 @@ Status Creation::checkCards() const {
 }
 
 void Creation::sayNics() {
-  NicList list{};
+  NicCard card{};  // said only where there are other hosts
   if (parts_.hosts.hosts() > 1) {
-    Result<std::vector<DataNic>> nics = myDataNics();
-    if (!nics.ok()) return end(nics.status());
-    list.count = static_cast<uint32_t>(nics.value().size());
-    for (size_t i = 0; i < nics.value().size(); ++i) {
-      memcpy(list.data[i], nics.value()[i].address.bytes().data(), sizeof list.data[i]);
-    }
+    Result<NicCard> mine = myNicCard();
+    if (!mine.ok()) return end(mine.status());
+    card = mine.value();
   }
   next_ = Round::kNics;
-  participant_->say(asBytes(list));
+  participant_->say(asBytes(card));
 }
 
 void Creation::hearNics(const std::vector<std::string>& blobs) {
-  std::vector<std::vector<SocketAddress>> nics(members_.size());
+  std::vector<PeerNics> nics(members_.size());
   for (size_t rank = 0; rank < members_.size(); ++rank) {
-    NicList list;
-    if (!fromBytes(blobs[members_[rank]], &list)) list.count = 0;
-    for (size_t i = 0; i < std::min<size_t>(list.count, kMaxDataNics); ++i) {
-      Result<SocketAddress> address = SocketAddress::fromBytes(list.data[i]);
-      if (address.ok()) nics[rank].push_back(address.value());
-    }
+    NicCard card{};
+    if (!fromBytes(blobs[members_[rank]], &card)) continue;
+    Result<NicSide> side = unpackNics(card);
+    if (!side.ok()) return end(side.status());
+    nics[rank] = {std::move(side.value()), card.loopback != 0 && card.loopback == loopbackId()};
   }
   reachPeers(std::move(nics));
 }
 
-void Creation::reachPeers(std::vector<std::vector<SocketAddress>> nics) {
+void Creation::reachPeers(std::vector<PeerNics> nics) {
   if (parts_.cards.empty()) return sayReady({});  // no colour
   auto self = shared_from_this();
   paths_ = std::make_shared<Paths>(&parts_, std::move(nics),

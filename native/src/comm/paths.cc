@@ -25,7 +25,7 @@ std::string rankName(int rank, const RankCard& card) {
   return "rank " + std::to_string(rank) + " (" + processName(card.process) + ")";
 }
 
-Paths::Paths(CommParts* parts, std::vector<std::vector<SocketAddress>> nics, Done done)
+Paths::Paths(CommParts* parts, std::vector<PeerNics> nics, Done done)
     : parts_(parts), nics_(std::move(nics)), done_(std::move(done)) {}
 
 // To the peers on other hosts at once, to those on this one by one; the answers come as events.
@@ -48,7 +48,8 @@ void Paths::start() {
 void Paths::connect(int rank) {
   const RankCard& card = cardOf(rank);
   DataPeer peer{card.process.id, card.process.cookie, processName(card.process),
-                nics_[static_cast<size_t>(rank)]};
+                nics_[static_cast<size_t>(rank)].side,
+                nics_[static_cast<size_t>(rank)].oneLoopback};
   auto self = shared_from_this();
   connectBundle(peer, nowNanos() + kConnectNanos,
                 [self, rank](const Result<std::shared_ptr<Bundle>>& bundle) {

@@ -11,6 +11,11 @@
 
 namespace flexlink {
 
+struct PeerNics {
+  NicSide side;
+  bool oneLoopback = false;  // its lo is ours
+};
+
 // Kept alive by the handlers of what is under way.
 class Paths : public std::enable_shared_from_this<Paths> {
  public:
@@ -18,7 +23,7 @@ class Paths : public std::enable_shared_from_this<Paths> {
 
   // `parts` (cards, segment, layout, hosts) must stay until `done` or cancel(). `nics`: by rank, of
   // the ranks on other hosts.
-  Paths(CommParts* parts, std::vector<std::vector<SocketAddress>> nics, Done done);
+  Paths(CommParts* parts, std::vector<PeerNics> nics, Done done);
 
   // Reaches every peer; `done` is told once, when all are reached or one cannot be.
   void start();
@@ -41,7 +46,7 @@ class Paths : public std::enable_shared_from_this<Paths> {
   MemoryPeer& peerOf(int rank) { return parts_->peers[static_cast<size_t>(rank)]; }
 
   CommParts* parts_;  // null: over
-  const std::vector<std::vector<SocketAddress>> nics_;
+  const std::vector<PeerNics> nics_;
   const Done done_;
   size_t mapped_ = 0;   // ranks of this host, in order
   size_t missing_ = 0;  // ways that are not there yet

@@ -423,6 +423,17 @@ int Bundle::awaited(uint64_t comm, uint16_t rank, uint32_t except) const {
   return lowest;
 }
 
+void Bundle::leaveOut(const std::string& name, const std::string& why) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  LinkState state;
+  state.name = name;
+  state.whyNot = why;
+  state.alive = false;
+  state.never = true;
+  const auto known = [&](const LinkState& one) { return one.name == name; };
+  if (std::none_of(leftOut_.begin(), leftOut_.end(), known)) leftOut_.push_back(state);
+}
+
 std::vector<LinkState> Bundle::state() const {
   std::lock_guard<std::mutex> lock(mutex_);
   std::vector<LinkState> all;
@@ -431,6 +442,7 @@ std::vector<LinkState> Bundle::state() const {
     all.back().bytesPerSecond = slot->model.bytesPerSecond();
     all.back().latencyNanos = slot->model.latency();
   }
+  all.insert(all.end(), leftOut_.begin(), leftOut_.end());
   return all;
 }
 

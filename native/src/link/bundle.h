@@ -48,6 +48,7 @@ using Pending = std::atomic<uint32_t>;
 struct LinkState {
   std::string name;
   bool alive = true;
+  bool never = false;  // was never connected
   std::string whyNot;
   uint64_t bytesOut = 0;  // payload, replays included
   uint64_t bytesIn = 0;
@@ -133,7 +134,10 @@ class Bundle {
   // still wait for the peer's answer.
   bool look(int64_t now);
 
-  std::vector<LinkState> state() const;
+  // A link that could be, is not made, and why not: for people.
+  void leaveOut(const std::string& name, const std::string& why);
+
+  std::vector<LinkState> state() const;  // also of those
   const std::string& peer() const { return peer_; }
 
  private:
@@ -241,6 +245,7 @@ class Bundle {
   std::vector<LinkPlace> leftByPeer_;  // heard in the course of a poll
   int64_t checkedAt_ = 0;
   int64_t movedAt_ = 0;  // when a poll has moved something
+  std::vector<LinkState> leftOut_;
   Status failure_;
 };
 

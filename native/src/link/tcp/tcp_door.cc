@@ -71,7 +71,9 @@ struct Pair {
 
 // All about one peer.
 struct Entry {
-  DataPeer peer;  // where this side dials
+  DataPeer peer;                // where this side dials
+  std::vector<NicPair> joints;  // NICs of ours and of the peer's, used or not
+  std::vector<NicPair> dialed;  // those that are used, by number
   std::shared_ptr<Bundle> bundle;
   bool ready = false;
   bool dialing = false;
@@ -88,7 +90,8 @@ class TcpDoor {
     static TcpDoor* door = new TcpDoor;  // the control thread may use it until the process ends
     return *door;
   }
-  Result<std::vector<DataNic>> nics();
+  Result<NicCard> card();
+  std::vector<NicPlace> places();
   void connect(const DataPeer& peer, int64_t deadline, BundleReady done);
 
  private:
@@ -112,9 +115,9 @@ class TcpDoor {
   void fail(Entry* entry, const std::string& why);
   bool say(int fd, const Cookie& cookie, Greeting::Word word, LinkPlace place, uint32_t links);
 
-  std::mutex mutex_;  // guards nics_ and opened_
+  std::mutex mutex_;  // guards the next two; they stay as they are once opened_ is set
   bool opened_ = false;
-  std::vector<DataNic> nics_;
+  OwnNics own_;
   Reactor* reactor_ = nullptr;
   std::vector<Fd> listeners_;
   std::map<int, Connection> visitors_;
@@ -122,32 +125,20 @@ class TcpDoor {
   std::map<ProcessId, Entry> entries_;
 };
 
-std::vector<Interface> dataInterfaces(const std::vector<Interface>& all) {
-  const std::string& wish = settings().socketIfname;
-  std::vector<Interface> chosen = selectInterfaces(all, wish, socketFamily());
-  if (wish.empty()) {
-    std::erase_if(chosen,
-                  [](const Interface& one) { return one.loopback || isVirtualInterface(one); });
-  }
-  if (chosen.size() > kMaxDataNics) chosen.resize(kMaxDataNics);
-  return chosen;
-}
-
 Status TcpDoor::open() {
   FLEXLINK_TRY_ASSIGN(reactor_, Reactor::instance());
-  FLEXLINK_TRY_ASSIGN(std::vector<Interface> all, listInterfaces());
-  std::vector<Interface> chosen = dataInterfaces(all);
-  if (chosen.empty()) {
-    FLEXLINK_TRY_ASSIGN(Interface only, bootstrapInterface());
-    chosen.push_back(only);
+  FLEXLINK_TRY_ASSIGN(own_, ownNics());
+  for (const NicPlace& place : own_.places) {
+    FLEXLINK_INFO(kInit, "data NIC %s: %s: %s", place.name.c_str(),
+                  place.verdict == NicVerdict::kNo ? "out" : "in", place.why.c_str());
   }
-  for (const Interface& one : chosen) {
+  for (NicAddress& one : own_.side.addresses) {
     FLEXLINK_TRY_ASSIGN(Fd fd, listenTcp(one.address, settings().portRange));
-    FLEXLINK_TRY_ASSIGN(SocketAddress address, localAddress(fd.get()));
-    nics_.push_back({one.name, address});
-    FLEXLINK_INFO(kInit, "data connections at %s (%s)", address.text().c_str(), one.name.c_str());
+    FLEXLINK_TRY_ASSIGN(one.address, localAddress(fd.get()));
+    FLEXLINK_INFO(kInit, "data connections at %s (%s)", one.address.text().c_str(),
+                  one.nic.c_str());
     auto held = std::make_shared<Fd>(std::move(fd));
-    std::string nic = one.name;
+    std::string nic = one.nic;
     reactor_->post([this, held, nic] {
       int raw = held->get();
       listeners_.push_back(std::move(*held));
@@ -160,13 +151,16 @@ Status TcpDoor::open() {
   return {};
 }
 
-Result<std::vector<DataNic>> TcpDoor::nics() {
+Result<NicCard> TcpDoor::card() {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (!opened_) {
-    FLEXLINK_TRY(open());
-    opened_ = true;
-  }
-  return nics_;
+  if (!opened_) FLEXLINK_TRY(open());
+  opened_ = true;
+  return packNics(own_.side, loopbackId());
+}
+
+std::vector<NicPlace> TcpDoor::places() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return opened_ ? own_.places : std::vector<NicPlace>();
 }
 
 void TcpDoor::accept(int listener, const std::string& nic) {
@@ -228,7 +222,7 @@ void TcpDoor::onVisitor(int fd, const std::string& nic) {
   reactor_->unwatch(fd);
   visitors_.erase(fd);
   bool known = heard.word == Greeting::kGo || heard.word == Greeting::kAgain;
-  if (!broken && known && heard.index < kMaxDataNics) welcome(heard, nic, std::move(held));
+  if (!broken && known && heard.index < 2 * kMostNics) welcome(heard, nic, std::move(held));
 }
 
 // Where a new set of connections begins, what there was has failed on the other side.
@@ -285,6 +279,12 @@ void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) 
   if (entry.ready) return done(entry.bundle);
   entry.waiting.push_back(std::move(done));
   entry.peer = peer;
+  entry.joints = pairNics(own_.side, peer.nics, peer.oneLoopback);
+  for (const NicPlace& nic : unusedNics(own_.side, entry.joints)) {
+    FLEXLINK_INFO(kInit, "NIC %s is not used to %s: %s", nic.name.c_str(), peer.name.c_str(),
+                  nic.why.c_str());
+    entry.bundle->leaveOut("tcp:" + nic.name, nic.why);
+  }
   bool dials = myProcessCard().value()->id < peer.id;
   if (!dials && entry.gone != 0 && entry.gone == entry.awaited) return finish(&entry);
   reactor_->after(std::max<int64_t>(deadline - nowNanos(), 1),
@@ -299,21 +299,22 @@ void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) 
 }
 
 void TcpDoor::dial(Entry* entry) {
-  Result<std::vector<DataNic>> mine = nics();
-  if (!mine.ok() || entry->peer.nics.empty()) return fail(entry, "there is no NIC to use");
-  size_t count = std::max(mine.value().size(), entry->peer.nics.size());
-  entry->awaited = count;
-  for (uint32_t i = 0; i < count; ++i) dialOne(entry, i);
+  for (const NicPair& pair : entry->joints) {
+    if (pair.used) entry->dialed.push_back(pair);
+  }
+  if (entry->dialed.empty()) return fail(entry, "none of its NICs is reached from one of ours");
+  entry->awaited = entry->dialed.size();
+  for (uint32_t i = 0; i < entry->dialed.size(); ++i) dialOne(entry, i);
 }
 
 void TcpDoor::dialOne(Entry* entry, uint32_t number) {
-  const std::vector<DataNic>& mine = nics_;
-  const DataNic& nic = mine[number % mine.size()];
-  const SocketAddress& theirs = entry->peer.nics[number % entry->peer.nics.size()];
+  const NicAddress& nic = own_.side.addresses[entry->dialed[number].own];
+  SocketAddress theirs = entry->peer.nics.addresses[entry->dialed[number].peer].address;
   SocketAddress source = nic.address;
   source.setPort(0);
+  if (theirs.isLinkLocal()) theirs.setScope(source.scope());
   Pair& pair = entry->pairs[number];
-  pair.name = "tcp:" + nic.name;
+  pair.name = "tcp:" + nic.nic;
   pair.dialing = true;
   const ProcessId id = entry->peer.id;
   Result<Fd> started = connectTcpStart(theirs, source);
@@ -469,7 +470,9 @@ void TcpDoor::fail(Entry* entry, const std::string& why) {
 
 }  // namespace
 
-Result<std::vector<DataNic>> myDataNics() { return TcpDoor::instance().nics(); }
+Result<NicCard> myNicCard() { return TcpDoor::instance().card(); }
+
+std::vector<NicPlace> myNicPlaces() { return TcpDoor::instance().places(); }
 
 void connectBundle(const DataPeer& peer, int64_t deadline, BundleReady done) {
   TcpDoor::instance().connect(peer, deadline, std::move(done));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where this process's data connections are made: a listener on each data NIC, one bundle for each
-// peer process. Which NICs: NCCL_SOCKET_IFNAME, else all that are real and up. All of it runs on
-// the control thread unless said otherwise.
+// peer process. Which NICs: base/nic_pairs.h. All of it runs on the control thread unless said
+// otherwise.
 #pragma once
 
 #include <functional>
@@ -9,30 +9,26 @@
 #include <string>
 #include <vector>
 
-#include "base/socket.h"
+#include "base/nic_card.h"
 #include "base/status.h"
 #include "device/host/exchange.h"
 #include "link/bundle.h"
 
 namespace flexlink {
 
-inline constexpr size_t kMaxDataNics = 8;
+// Where peers may connect. Opens the listeners on first use. Any thread.
+Result<NicCard> myNicCard();
 
-// One address of this process where peers may connect, and the name of its NIC.
-struct DataNic {
-  std::string name;
-  SocketAddress address;
-};
-
-// Opens the listeners on first use. Any thread.
-Result<std::vector<DataNic>> myDataNics();
+// Of all NICs of this host, as they were when the listeners were opened. Any thread.
+std::vector<NicPlace> myNicPlaces();
 
 // What is known of a peer process before there is a connection.
 struct DataPeer {
   ProcessId id{};
   Cookie cookie{};  // opens its door
   std::string name;
-  std::vector<SocketAddress> nics;
+  NicSide nics;
+  bool oneLoopback = false;  // its lo is ours
 };
 
 // Makes the connections to a peer, NIC by NIC (one process of the two dials), or finds them made.
