@@ -22,6 +22,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
     folder.mkdir(mode=0o700)
     monkeypatch.setenv("FLEXLINK_RUN_DIR", str(folder))
+    monkeypatch.setenv("FLEXLINK_PROFILE_CACHE", "off")  # tests shape links as they like
     monkeypatch.chdir(tmp_path)
 
 

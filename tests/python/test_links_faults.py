@@ -65,7 +65,7 @@ def test_a_host_that_answers_nothing_is_an_error_within_ten_seconds(tmp_path: Pa
         for side, process in enumerate(both):
             _, errors = process.communicate(timeout=30)
             assert process.returncode != 0
-            assert f"no link to rank {1 - side}" in errors, errors
+            assert f"rank {1 - side}" in errors, errors
         assert time.monotonic() - began < 11  # the ranks' end included
 
 

@@ -90,6 +90,7 @@ Communicator::~Communicator() {
   Result<Reactor*> reactor = Reactor::instance();
   // Peers may still read our segment: they hold their own mapping of it. Theirs are ours to unmap.
   reactor.value()->postAndWait([this] {
+    if (!parts_.bundles.empty()) rememberLinks();
     for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
       MemoryPeer& peer = parts_.peers[rank];
       if (peer.process == nullptr) continue;

@@ -13,6 +13,7 @@
 #include "base/interfaces.h"
 #include "base/log.h"
 #include "base/reactor.h"
+#include "link/known_links.h"
 #include "link/tcp/nic_watch.h"
 #include "link/tcp/tcp_link.h"
 
@@ -28,9 +29,6 @@ constexpr int64_t kGoodLifeNanos = 5'000'000'000;  // of a link: its next pause 
 constexpr int64_t kLookNanos = 50'000'000;         // between two looks at a bundle that owes
 constexpr int64_t kStrangerNanos = 5'000'000'000;  // for a visitor to say who he is
 constexpr size_t kMaxStrangers = 256;
-// What is believed of a link before its first acknowledgement.
-constexpr double kFirstRate = 1e9;
-constexpr int64_t kFirstLatency = 100'000;
 
 // The dialer says kHello, hears kHello back, and says kGo on every link once all have answered or
 // failed; then frames may follow. A link that is made later, or again, gets kAgain instead. Fixed
@@ -61,6 +59,7 @@ struct Connection {
 // One pair of NICs, by number in Entry.
 struct Pair {
   std::string name;      // of the link
+  std::string peerHost;  // address of the other end
   Fd greeted;            // a connection that is not yet in the bundle
   uint32_t round = 0;    // of the last dial
   bool dialing = false;  // or about to
@@ -93,6 +92,7 @@ class TcpDoor {
   Result<NicCard> card();
   std::vector<NicPlace> places();
   void connect(const DataPeer& peer, int64_t deadline, BundleReady done);
+  void remember();
 
  private:
   Status open();
@@ -123,11 +123,13 @@ class TcpDoor {
   std::map<int, Connection> visitors_;
   std::map<int, Connection> dialed_;
   std::map<ProcessId, Entry> entries_;
+  std::optional<KnownLinks> known_;  // from open() on
 };
 
 Status TcpDoor::open() {
   FLEXLINK_TRY_ASSIGN(reactor_, Reactor::instance());
   FLEXLINK_TRY_ASSIGN(own_, ownNics());
+  known_.emplace(own_.side.addresses);
   for (const NicPlace& place : own_.places) {
     FLEXLINK_INFO(kInit, "data NIC %s: %s: %s", place.name.c_str(),
                   place.verdict == NicVerdict::kNo ? "out" : "in", place.why.c_str());
@@ -404,12 +406,26 @@ void TcpDoor::join(Entry* entry, uint32_t number) {
   FLEXLINK_INFO(kInit, "path %s to %s is used%s", pair.name.c_str(), entry->bundle->peer().c_str(),
                 pair.round == 0 ? "" : " again");
   pair.madeAt = nowNanos();
+  pair.peerHost = hostOf(peerAddress(pair.greeted.get()));
   entry->bundle->add(
       {number, pair.round},
       [&](LinkEvents events) {
         return std::make_unique<TcpLink>(pair.name, std::move(pair.greeted), std::move(events));
       },
-      LinkModel(kFirstRate, kFirstLatency));
+      known_->firstModel(pair.name, pair.peerHost));
+}
+
+// For the next job.
+void TcpDoor::remember() {
+  for (auto& [id, entry] : entries_) {
+    if (!entry.ready) continue;
+    for (const LinkState& link : entry.bundle->state()) {
+      for (const auto& [number, pair] : entry.pairs) {
+        if (pair.name == link.name) known_->note(link, pair.peerHost);
+      }
+    }
+  }
+  if (known_) known_->save();
 }
 
 // The side that has dialled at first does so again.
@@ -473,6 +489,8 @@ void TcpDoor::fail(Entry* entry, const std::string& why) {
 Result<NicCard> myNicCard() { return TcpDoor::instance().card(); }
 
 std::vector<NicPlace> myNicPlaces() { return TcpDoor::instance().places(); }
+
+void rememberLinks() { TcpDoor::instance().remember(); }
 
 void connectBundle(const DataPeer& peer, int64_t deadline, BundleReady done) {
   TcpDoor::instance().connect(peer, deadline, std::move(done));

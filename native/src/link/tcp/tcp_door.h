@@ -22,6 +22,9 @@ Result<NicCard> myNicCard();
 // Of all NICs of this host, as they were when the listeners were opened. Any thread.
 std::vector<NicPlace> myNicPlaces();
 
+// Keeps what has been seen of the links for the next job (link/profile.h). Control thread.
+void rememberLinks();
+
 // What is known of a peer process before there is a connection.
 struct DataPeer {
   ProcessId id{};
