@@ -50,6 +50,24 @@ def test_every_collective_is_exact_between_hosts(tmp_path: Path, ranks: int) -> 
     finish(start([[] for _ in range(ranks)], tmp_path, 3_000_001, 3))
 
 
+def test_what_was_seen_of_links_is_kept_and_rubbish_in_its_place_is_only_a_warning(
+    tmp_path: Path,
+) -> None:
+    cache = tmp_path / "cache" / "flexlink"
+    setting = {"FLEXLINK_PROFILE_CACHE": str(cache), "NCCL_DEBUG": "WARN"}
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        ranks = start([[], []], folder, 4 * MEBI, 4, **setting, NCCL_DEBUG_FILE=f"{folder}/log")
+        finish(ranks)
+        (kept,) = cache.iterdir()
+        assert "\nlink tcp:" in kept.read_text()
+        warned = "its checksum is wrong" in (folder / "log").read_text()
+        assert warned == (attempt == 2)
+        if attempt == 1:
+            kept.write_text(kept.read_text().replace("link tcp:", "link TCP:"))
+
+
 def carry(rates: Sequence[int], folder: Path, size: int) -> tuple[list[int], float]:
     """Bytes that each NIC of the first host has sent in 6 AllReduces, and the fastest's bytes/s."""
     folder.mkdir()
