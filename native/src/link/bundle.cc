@@ -285,12 +285,15 @@ Bundle::Slot* Bundle::linkFor(size_t bytes, int64_t now) const {
   });
 }
 
-// Large chunks cost less; near the end of a message small ones let all links finish together.
+// Large chunks cost less; near the end of all that is ready small ones let all links finish together.
 size_t Bundle::chunkBytesFor(const Outbound& out) const {
   size_t rest = out.bytes - out.next;
   size_t links = std::max<size_t>(1, slots_.size());
-  size_t chunk = std::clamp(rest / (4 * links), kSmallestChunk, kLargestChunk);
-  return std::min(rest, links == 1 ? kLargestChunk : chunk / 4096 * 4096);
+  if (links == 1) return std::min(rest, kLargestChunk);
+  size_t ready = 0;
+  for (const auto& one : ready_) ready += one->bytes - one->next;
+  size_t chunk = std::clamp(ready / (4 * links), kSmallestChunk, kLargestChunk);
+  return std::min(rest, chunk / 4096 * 4096);
 }
 
 void Bundle::pump() {
