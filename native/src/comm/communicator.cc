@@ -57,6 +57,7 @@ std::unique_ptr<Lane> Communicator::makeLane() {
   if (hosts.hosts() == 1) return makeMemoryLane(probe_);
   std::vector<int> all(static_cast<size_t>(hosts.ranks()));
   std::iota(all.begin(), all.end(), 0);
+  probeLane_ = hosts.scattered() ? MessageLane::kProbeLane : HierLane::kProbeLane;
   if (hosts.scattered()) return makeMessageLane(all, rank(), hash_, probe_);
   HierLanes lanes;
   unseen_ = ProbeWriter::process()->openUnseen();
@@ -275,7 +276,7 @@ Status Communicator::finishNow() {
     if (progress == Progress::kDone) break;
     if (progress == Progress::kMoved) {
       waiter.moved();
-      probe_->waitsNoMore();
+      probe_->waitsNoMore(probeLane_);
       continue;
     }
     Status status = progress == Progress::kFailed ? lane_->failure() : Status();
@@ -363,7 +364,7 @@ DriveResult Communicator::drive(bool look) {
   }
   if (progress == Progress::kMoved) {
     waitingSince_ = 0;
-    probe_->waitsNoMore();
+    probe_->waitsNoMore(probeLane_);
     return DriveResult::kMoved;
   }
   Status status = progress == Progress::kFailed ? lane_->failure() : Status();

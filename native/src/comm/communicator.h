@@ -171,8 +171,9 @@ class Communicator {
   Driven* const shell_;
   WaitPolicy policy_;
   ProbeComm* probe_;
-  ProbeComm* unseen_ = nullptr;  // of the lanes below a hier lane
-  int nicsOut_ = -1;             // links in the probe that stand for NICs that are out; -1: not yet
+  uint8_t probeLane_ = FLEXLINK_PROBE_LANE_MEMORY;  // what the lane is in the probe
+  ProbeComm* unseen_ = nullptr;                     // of the lanes below a hier lane
+  int nicsOut_ = -1;  // links in the probe that stand for NICs that are out; -1: not yet
   std::unique_ptr<Lane> lane_;
   std::deque<std::unique_ptr<PendingBatch>> queue_;  // with the shell's lock
   std::mutex incomingMutex_;                         // guards incoming_; a leaf lock

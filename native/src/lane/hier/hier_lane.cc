@@ -33,8 +33,8 @@ void HierLane::start(const Batch& batch) {
   singles_ = !batch.single.empty();
   if (!singles_) return nextCall();
   const Call& first = batch.single.front();
-  probe_->begin(seq_, probeCall(first, first.count * typeSize(first.type)));
-  probe_->phase(ProbePhase::kMoving);
+  probe_->begin(seq_, probeCall(first, first.count * typeSize(first.type)), kProbeLane);
+  probe_->phase(ProbePhase::kMoving, kProbeLane);
   segments_ = 1;
 }
 
@@ -55,8 +55,8 @@ void HierLane::nextCall() {
   whole_ = {packSignature(call_), call_.count, seq_};
   segmentElements_ = hierSegmentElements(map_, call_);
   segments_ = std::max<size_t>(1, (call_.count + segmentElements_ - 1) / segmentElements_);
-  probe_->begin(seq_, probeCall(call_, call_.count * typeSize(call_.type)));
-  probe_->phase(ProbePhase::kMoving);
+  probe_->begin(seq_, probeCall(call_, call_.count * typeSize(call_.type)), kProbeLane);
+  probe_->phase(ProbePhase::kMoving, kProbeLane);
 }
 
 void HierLane::endCall() {
@@ -64,12 +64,12 @@ void HierLane::endCall() {
   if (singles_) {
     for (const Call& call : batch_->single) {
       size_t one = call.count * typeSize(call.type);
-      probe_->ended(seq_++, probeCall(call, one), 0);
+      probe_->ended(seq_++, probeCall(call, one), 0, kProbeLane);
       bytes += one;
     }
-    probe_->rest();
+    probe_->rest(kProbeLane);
   } else {
-    probe_->end(seq_++, 0);
+    probe_->end(seq_++, 0, kProbeLane);
     bytes = call_.count * typeSize(call_.type);
   }
   operations_.fetch_add(singles_ ? batch_->single.size() : 1, std::memory_order_relaxed);
@@ -212,7 +212,7 @@ Status HierLane::check() {
     }
   }
   waitingFor_.store(awaited(), std::memory_order_relaxed);
-  if (!idle_) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed));
+  if (!idle_) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed), kProbeLane);
   return failure_;
 }
 
@@ -249,7 +249,7 @@ void HierLane::close() {
 void HierLane::probeFailure(const Status& status) {
   if (idle_ || probedFailure_) return;
   probedFailure_ = true;
-  probe_->end(seq_, static_cast<uint8_t>(status.code()));
+  probe_->end(seq_, static_cast<uint8_t>(status.code()), kProbeLane);
 }
 
 LaneState HierLane::state() const {

@@ -22,6 +22,8 @@ struct HierLanes {
 
 class HierLane final : public Lane {
  public:
+  static constexpr uint8_t kProbeLane = FLEXLINK_PROBE_LANE_HIER;
+
   // `probe` outlives the lane.
   HierLane(HostMap map, HierLanes lanes, ProbeComm* probe);
 

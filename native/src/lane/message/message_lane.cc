@@ -116,8 +116,8 @@ void MessageLane::beginCollective() {
   stage_ = Stage::kCollective;
   ++seq_;
   announce();
-  probe_->begin(probeSeq_, probeCall(call_, shape_.block));
-  probe_->phase(ProbePhase::kMoving);
+  probe_->begin(probeSeq_, probeCall(call_, shape_.block), kProbeLane);
+  probe_->phase(ProbePhase::kMoving, kProbeLane);
   // A call without bytes must also be known to be the same call everywhere.
   if (call_.op == ReduceOp::kPreMulSum || segments_ == 0) exchangeScalars();
 }
@@ -269,7 +269,7 @@ Progress MessageLane::pollCollective() {
     return moved ? Progress::kMoved : Progress::kWaiting;
   }
   finished_ = seq_;
-  probe_->end(probeSeq_++, 0);
+  probe_->end(probeSeq_++, 0, kProbeLane);
   operations_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(shape_.block, std::memory_order_relaxed);
   nextCollective();
@@ -346,7 +346,8 @@ Status MessageLane::check() {
   Status status = pollBundles(&moved);
   if (status.ok()) status = farewells();
   noteAwaited();
-  if (stage_ != Stage::kIdle) probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed));
+  if (stage_ != Stage::kIdle)
+    probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed), kProbeLane);
   if (!status.ok()) (void)fail(status);
   return failure_;
 }
@@ -422,7 +423,7 @@ void MessageLane::close() {
 void MessageLane::probeFailure(const Status& status) {
   if (stage_ == Stage::kIdle || probedFailure_) return;
   probedFailure_ = true;
-  probe_->end(probeSeq_, static_cast<uint8_t>(status.code()));
+  probe_->end(probeSeq_, static_cast<uint8_t>(status.code()), kProbeLane);
 }
 
 LaneState MessageLane::state() const {

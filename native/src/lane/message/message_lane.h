@@ -37,6 +37,8 @@ struct MessageTuning {
 
 class MessageLane final : public Lane {
  public:
+  static constexpr uint8_t kProbeLane = FLEXLINK_PROBE_LANE_MESSAGE;
+
   // `peers` has one element for each rank, this one included. `comm` is equal on all ranks and on
   // no other communicator. `probe` outlives the lane.
   MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm, MessageTuning tuning,

@@ -20,8 +20,8 @@ uint64_t singleSignature(const Call& call) {
 void MessageLane::startSingles() {
   if (batch_->single.empty()) return;
   const Call& first = batch_->single.front();
-  probe_->begin(probeSeq_, probeCall(first, first.count * typeSize(first.type)));
-  probe_->phase(ProbePhase::kMoving);
+  probe_->begin(probeSeq_, probeCall(first, first.count * typeSize(first.type)), kProbeLane);
+  probe_->phase(ProbePhase::kMoving, kProbeLane);
   std::vector<const Call*> toSelf;
   for (const Call& call : batch_->single) {
     auto peer = static_cast<size_t>(call.root);
@@ -66,10 +66,10 @@ Progress MessageLane::pollSingles() {
 void MessageLane::endSingles() {
   for (const Call& call : batch_->single) {
     size_t bytes = call.count * typeSize(call.type);
-    probe_->ended(probeSeq_++, probeCall(call, bytes), 0);
+    probe_->ended(probeSeq_++, probeCall(call, bytes), 0, kProbeLane);
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
-  probe_->rest();
+  probe_->rest(kProbeLane);
   operations_.fetch_add(batch_->single.size(), std::memory_order_relaxed);
   book_.messagesDone();
 }
