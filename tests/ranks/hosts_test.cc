@@ -24,14 +24,29 @@ RANK_BODY(UnlikeCallsBetweenHosts) {
   comm.abort();
 }
 
-RANK_BODY(OneSidedBetweenHosts) {
+// A late put must not land in memory that is no window any more.
+RANK_BODY(PutIntoNoWindow) {
   Comm comm = makeWorld(ctx);
-  RANK_IS(ncclSignal((ctx.rank + 1) % ctx.size, 0, 0, 0, comm, nullptr), ncclInvalidUsage);
-  RANK_MENTIONS(lastError(comm), "one host");
-  int32_t x = 1;  // the communicator goes on
-  RANK_OK(ncclAllReduce(&x, &x, 1, ncclInt32, ncclSum, comm, nullptr));
-  RANK_EQ(x, ctx.size);
-  comm.destroy();
+  std::vector<int32_t> memory(5000, -1), mine(5000, 7);
+  ncclWindow_t window = nullptr;
+  void* shared = nullptr;
+  RANK_OK(ncclMemAlloc(&shared, memory.size() * sizeof(int32_t)));
+  std::fill_n(static_cast<int32_t*>(shared), memory.size(), -1);
+  RANK_OK(ncclCommWindowRegister(comm, shared, memory.size() * sizeof(int32_t), &window, 0));
+  if (ctx.rank == 1) RANK_OK(ncclCommWindowDeregister(comm, window));
+  ctx.barrier();
+  if (ctx.rank == 0) {
+    RANK_IS(
+        ncclPutSignal(mine.data(), mine.size(), ncclInt32, 1, window, 0, 0, 0, 0, comm, nullptr),
+        ncclRemoteError);
+  } else {
+    ncclWaitSignalDesc_t one{1, 0, 0, 0};
+    RANK_IS(ncclWaitSignal(1, &one, comm, nullptr), ncclRemoteError);
+  }
+  RANK_MENTIONS(lastError(comm), "rank 0", "no window");
+  comm.abort();
+  for (size_t i = 0; i < memory.size(); ++i) RANK_EQ(static_cast<int32_t*>(shared)[i], -1);
+  RANK_OK(ncclMemFree(shared));
 }
 
 // Whatever two ranks call, all must hear of it.
@@ -102,7 +117,16 @@ TEST(Hosts, UnlikeKindsFailOnAllRanks) {
     between("UnlikeKindsBetweenHosts", {4, "0011"}, unlike);
   }
 }
-TEST(Hosts, OneSidedCallsSayThatTheyNeedOneHost) { between("OneSidedBetweenHosts", {2, "01"}); }
+TEST(Hosts, PutsAndSignalsReachTheOtherHosts) {
+  for (const Spread& spread : kSpreads) {
+    between("PutToAll", spread);
+    between("PutToAll", spread, "stream");
+    between("SignalsAreCounted", spread);
+  }
+  between("SignalFollowsPuts", {2, "01"});
+  between("SignalFollowsPuts", {3, "011"});
+}
+TEST(Hosts, APutIntoNoWindowLandsNowhere) { between("PutIntoNoWindow", {2, "01"}); }
 TEST(Hosts, ChildrenWorkOnTheirPartOfTheHosts) {
   for (const char* body : {"SplitByColourAndKey", "SplitNoColour"}) {
     between(body, {4, "0011"});

@@ -86,6 +86,7 @@ Status registerWindow(Communicator& comm, ncclWindow_vidmem* window) {
   WindowPart mine{RegionTable::instance().find(window->user, window->bytes), window->user,
                   window->bytes};
   window->parts.resize(static_cast<size_t>(comm.ranks()));
+  comm.expose(window->user, window->bytes);  // before any peer can know of it
   Call call;
   call.kind = Collective::kAllGather;
   call.send = &mine;
@@ -233,6 +234,11 @@ FLEXLINK_API(ncclResult_t, ncclCommWindowDeregister, (ncclComm_t comm, ncclWindo
     FLEXLINK_TRY_ASSIGN([[maybe_unused]] ncclComm * shell, checkedShell(comm));
     if (win == nullptr) return {};
     FLEXLINK_TRY_ASSIGN([[maybe_unused]] ncclWindow_vidmem * window, checkedWindow(comm, win));
+    // A communicator that has failed or was aborted lets nobody put any more.
+    (void)withCommunicator(comm, [&](Communicator& c) -> Status {
+      c.conceal(window->user);
+      return {};
+    });
     std::unique_lock lock(windows().mutex);
     windows().all.erase(win);
     return {};

@@ -57,6 +57,10 @@ class Lane {
   // After a failure: user memory that a peer may still write gets a new home.
   virtual Status rehomeExposed() = 0;
 
+  // Memory of this rank where peers may put, by one-sided calls; or no longer. Idle only.
+  virtual void expose(void* address, size_t bytes) = 0;
+  virtual void conceal(void* address) = 0;
+
   virtual LaneState state() const = 0;
 };
 

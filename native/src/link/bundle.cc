@@ -285,7 +285,8 @@ Bundle::Slot* Bundle::linkFor(size_t bytes, int64_t now) const {
   });
 }
 
-// Large chunks cost less; near the end of all that is ready small ones let all links finish together.
+// Large chunks cost less; near the end of all that is ready small ones let all links finish
+// together.
 size_t Bundle::chunkBytesFor(const Outbound& out) const {
   size_t rest = out.bytes - out.next;
   size_t links = std::max<size_t>(1, slots_.size());
@@ -416,11 +417,11 @@ bool Bundle::delivered() const {
   });
 }
 
-int Bundle::awaited(uint64_t comm, uint16_t rank, uint32_t except) const {
+int Bundle::awaited(uint64_t comm, uint16_t rank, uint32_t standing) const {
   std::lock_guard<std::mutex> lock(mutex_);
   int lowest = -1;
   for (const auto& [key, in] : inbound_) {
-    if (key.comm != comm || key.to != rank || key.tag == except) continue;
+    if (key.comm != comm || key.to != rank || key.tag >= standing) continue;
     if (lowest < 0 || key.from < lowest) lowest = key.from;
   }
   return lowest;

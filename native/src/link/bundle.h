@@ -123,9 +123,9 @@ class Bundle {
   // Has all of it reached the peer's machine? Then this process may end.
   bool delivered() const;
 
-  // The lowest rank that a message for `rank` of `comm` is awaited from, messages with `except` as
-  // their tag apart; -1: none.
-  int awaited(uint64_t comm, uint16_t rank, uint32_t except) const;
+  // The lowest rank that a message for `rank` of `comm` is awaited from, messages with tags from
+  // `standing` on apart; -1: none.
+  int awaited(uint64_t comm, uint16_t rank, uint32_t standing) const;
 
   // The slow look: links that are silent while the peer answers elsewhere, or for very long.
   Status check(int64_t now);

@@ -35,6 +35,8 @@ class HierLane final : public Lane {
   void abort(const Status& reason) override;
   void close() override;
   Status rehomeExposed() override { return lanes_.memory->rehomeExposed(); }
+  void expose(void* address, size_t bytes) override { lanes_.pairs->expose(address, bytes); }
+  void conceal(void* address) override { lanes_.pairs->conceal(address); }
   const Status& failure() const override { return failure_; }
   void probeFailure(const Status& status) override;
   LaneState state() const override;

@@ -63,6 +63,10 @@ class MemoryLane final : public Lane {
   void probeFailure(const Status& status) override;
   void close() override;
 
+  // Peers reach regions by themselves.
+  void expose(void*, size_t) override {}
+  void conceal(void*) override {}
+
   Status rehomeExposed() override;  // RegionTable::rehome
 
  private:

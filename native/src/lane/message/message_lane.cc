@@ -15,9 +15,6 @@
 namespace flexlink {
 namespace {
 
-// Keys of what is not a collective: their own numbers, and tags that no segment has.
-constexpr uint32_t kTagFarewell = 0xfffffffe;
-constexpr uint32_t kTagScalar = 0xfffffffd;
 constexpr size_t kLine = 64;
 constexpr int64_t kDeliveryNanos = 1'000'000'000;  // for the last bytes to leave this machine
 constexpr size_t kLeastSegmentBytes = 128 << 10;
@@ -34,6 +31,7 @@ MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm
       probe_(probe),
       sources_(peers_.size()),
       scalars_(peers_.size()),
+      oneSided_(comm_, rank_, peers_),
       sent_(peers_.size()),
       received_(peers_.size()),
       farewells_(peers_.size()),
@@ -63,11 +61,7 @@ MessageLane::~MessageLane() {
   }
 }
 
-Status MessageLane::carries(const Call& call) const {
-  if (call.kind <= Collective::kRecv) return {};
-  return makeStatus(Code::kInvalidUsage, "%s works between ranks of one host only",
-                    collectiveName(call.kind));
-}
+Status MessageLane::carries(const Call&) const { return {}; }
 
 void MessageLane::start(const Batch& batch) {
   batch_ = &batch;
@@ -288,7 +282,7 @@ bool MessageLane::flushed() const {
 void MessageLane::noteAwaited() {
   int lowest = -1;
   for (const Bundle* bundle : bundles_) {
-    int peer = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagFarewell);
+    int peer = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagStanding);
     if (peer >= 0 && (lowest < 0 || peer < lowest)) lowest = peer;
   }
   waitingFor_.store(lowest, std::memory_order_relaxed);
@@ -303,7 +297,7 @@ Status MessageLane::pollBundles(bool* moved) {
       *moved = true;
     } else if (status.code() != Code::kInProgress) {
       FLEXLINK_TRY(hearFarewell(peer));  // says more than that its links are down
-      bool needed = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagFarewell) >= 0;
+      bool needed = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagStanding) >= 0;
       if (!left_[peer] || needed) return outOfReach(peer, status);
     }
   }
@@ -324,6 +318,8 @@ Progress MessageLane::poll() {
   bool moved = false;
   Status links = pollBundles(&moved);
   if (book_.differs()) return fail(book_.difference());
+  Status puts = oneSided_.poll();
+  if (!puts.ok()) return fail(puts);
   if (stage_ == Stage::kIdle) return Progress::kDone;
   Progress progress = stage_ == Stage::kSingle ? pollSingles() : pollCollective();
   if (progress != Progress::kWaiting) return progress;
@@ -433,7 +429,7 @@ LaneState MessageLane::state() const {
 
 // Under the lock of a bundle.
 void MessageLane::heard(const FrameHeader& header) {
-  if (header.tag == kTagFarewell) return;
+  if (header.tag >= kTagStanding || header.tag == kTagPut) return;
   int peer = header.kind == FrameKind::kCredit ? header.to : header.from;
   if (peer >= ranks_) return;
   CallBook::Which which{header.seq};

@@ -13,20 +13,12 @@
 
 #include "lane/lane.h"
 #include "lane/message/call_book.h"
-#include "link/bundle.h"
+#include "lane/message/message_peer.h"
+#include "lane/message/one_sided.h"
 #include "probe/probe_writer.h"
 #include "schedule/steps.h"
 
 namespace flexlink {
-
-// Keys of point-to-point messages have numbers of their own, and a tag that no segment has.
-inline constexpr uint32_t kTagSingle = 0xffffffff;
-
-struct MessagePeer {
-  std::shared_ptr<Bundle> bundle;  // null: this rank itself, or one that this lane does not reach
-  int rank = -1;                   // in the user's communicator, for people
-  std::string name;                // "rank 3 (pid 77 on host b)"
-};
 
 struct MessageTuning {
   size_t segmentBytes = 1 << 20;   // of each rank's piece; the bytes of one hand-over
@@ -53,6 +45,8 @@ class MessageLane final : public Lane {
   void abort(const Status& reason) override;
   void close() override;
   Status rehomeExposed() override { return {}; }  // forget() sees to it
+  void expose(void* address, size_t bytes) override { oneSided_.expose(address, bytes); }
+  void conceal(void* address) override { oneSided_.conceal(address); }
   const Status& failure() const override { return failure_; }
   void probeFailure(const Status& status) override;
   LaneState state() const override;
@@ -132,7 +126,9 @@ class MessageLane final : public Lane {
   Pending scalarsPending_{0};
 
   Pending singles_{0};
-  std::vector<uint64_t> sent_;  // messages, by peer
+  OneSidedCalls oneSided_;
+  std::deque<const Call*> awaitedSignals_;  // WaitSignals of the batch at hand
+  std::vector<uint64_t> sent_;              // messages, by peer
   std::vector<uint64_t> received_;
 
   CallBook book_;

@@ -26,6 +26,14 @@ void MessageLane::startSingles() {
   for (const Call& call : batch_->single) {
     auto peer = static_cast<size_t>(call.root);
     size_t bytes = call.count * typeSize(call.type);
+    if (call.kind == Collective::kWaitSignal) {
+      awaitedSignals_.push_back(&call);
+      continue;
+    }
+    if (call.kind > Collective::kRecv) {
+      oneSided_.send(call, &singles_);
+      continue;
+    }
     bool sends = call.kind == Collective::kSend;
     if (call.root == rank_) {
       if (sends) toSelf.push_back(&call);
@@ -57,6 +65,8 @@ void MessageLane::startSingles() {
 }
 
 Progress MessageLane::pollSingles() {
+  std::erase_if(awaitedSignals_, [this](const Call* call) { return oneSided_.take(*call); });
+  if (!awaitedSignals_.empty()) return Progress::kWaiting;
   if (singles_.load(std::memory_order_acquire) != 0 || !flushed()) return Progress::kWaiting;
   if (!batch_->single.empty()) endSingles();
   nextCollective();
