@@ -78,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
         for peer, words in plan(options):
             ping = core_distance(program)
             rows, note = compare(program, words)
-            print(f"{' '.join(words)}: ping {ping} us; {len(rows)} rows; {note}", file=sys.stderr, flush=True)
+            said = f"{' '.join(words)}: ping {ping} us; {len(rows)} rows; {note}"
+            print(said, file=sys.stderr, flush=True)
             for row in rows:
                 row.update(malloc=options.malloc, buffers=options.buffers, ping_us=ping)
                 if writer is None:
