@@ -222,6 +222,9 @@ TEST(Bundle, APeerThatIsAwayLosesNoLink) {
     for (Relay& relay : pair.relays) relay.pump();
   }
   EXPECT_NE(pending.load(), 0u);
+  pair.relays[0].stopped = true;  // its answer comes a little later than the other's
+  EXPECT_FALSE(pair.drive([&] { return pending.load() == 0; }, 50'000'000));
+  pair.relays[0].stopped = false;
   ASSERT_TRUE(pair.drive([&] { return pending.load() == 0; }));
   EXPECT_EQ(from, to);
   for (Bundle& side : pair.sides) {
