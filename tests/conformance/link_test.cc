@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a bundle relies on in every link: order, places, memory that is left alone, an end, and what
+// the kernel knows of the other side. Over TCP and over a local socket, which has no such kernel.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/socket.h"
+#include "link/tcp/tcp_link.h"
+
+namespace flexlink {
+namespace {
+
+enum class Over { kTcp, kLocal };
+
+std::pair<Fd, Fd> connected(Over over) {
+  if (over == Over::kLocal) {
+    int ends[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    return {Fd(ends[0]), Fd(ends[1])};
+  }
+  Fd door = std::move(listenTcp(SocketAddress::loopback(AF_INET)).value());
+  Fd out = std::move(connectTcpStart(localAddress(door.get()).value()).value());
+  for (;;) {
+    Result<Fd> in = acceptConnection(door.get());
+    if (in.ok()) return {std::move(out), std::move(in.value())};
+  }
+}
+
+class LinkSuite : public testing::TestWithParam<Over> {
+ protected:
+  void SetUp() override {
+    auto [one, other] = connected(GetParam());
+    from_ = std::make_unique<TcpLink>("from", std::move(one), LinkEvents{});
+    LinkEvents events;
+    events.place = [this](const FrameHeader& header) { return place(header); };
+    events.arrived = [this](const FrameHeader& header) { arrived_.push_back(header.chunk); };
+    to_ = std::make_unique<TcpLink>("to", std::move(other), std::move(events));
+  }
+
+  uint8_t* place(const FrameHeader& header) {
+    if (header.offset + header.length > memory_.size()) return nullptr;
+    return memory_.data() + header.offset;
+  }
+
+  void post(uint32_t number, const std::vector<uint8_t>& payload, uint64_t offset) {
+    FrameHeader header;
+    header.kind = FrameKind::kChunk;
+    header.chunk = number;
+    header.offset = offset;
+    header.length = static_cast<uint32_t>(payload.size());
+    from_->post(header, payload.data());
+  }
+
+  // Until so many frames have arrived.
+  void carry(size_t frames) {
+    for (int64_t end = nowNanos() + 5'000'000'000; arrived_.size() < frames;) {
+      ASSERT_LT(nowNanos(), end);
+      for (Link* link : {from_.get(), to_.get()}) {
+        Status status = link->poll();
+        ASSERT_TRUE(status.ok() || status.code() == Code::kInProgress) << status.text();
+      }
+    }
+  }
+
+  std::vector<uint8_t> memory_ = std::vector<uint8_t>(1 << 20);
+  std::vector<uint32_t> arrived_;
+  std::unique_ptr<Link> from_, to_;
+};
+
+std::vector<uint8_t> pattern(size_t bytes, uint8_t seed) {
+  std::vector<uint8_t> data(bytes);
+  for (size_t i = 0; i < bytes; ++i) data[i] = static_cast<uint8_t>(seed + i * 7 + i / 251);
+  return data;
+}
+
+TEST_P(LinkSuite, FramesOfAllSizesArriveInOrderAtTheirPlaces) {
+  std::vector<std::vector<uint8_t>> all;
+  std::vector<uint32_t> numbers;
+  size_t at = 0;
+  for (size_t bytes : {0, 1, 64, 65'535, 65'536, 200'000, 3, 0, 300'000, 8192, 262'144}) {
+    all.push_back(pattern(bytes, static_cast<uint8_t>(bytes)));
+  }
+  for (uint32_t i = 0; i < all.size(); ++i) {
+    post(i, all[i], at);
+    at += all[i].size();
+    numbers.push_back(i);
+  }
+  EXPECT_FALSE(from_->flushed());
+  carry(all.size());
+  EXPECT_EQ(arrived_, numbers);
+  at = 0;
+  for (const auto& payload : all) {
+    EXPECT_EQ(memcmp(memory_.data() + at, payload.data(), payload.size()), 0) << payload.size();
+    at += payload.size();
+  }
+  EXPECT_TRUE(from_->flushed());
+}
+
+TEST_P(LinkSuite, WhatHasNoPlaceIsReadAndDropped) {
+  std::vector<uint8_t> none = pattern(500'000, 1), some = pattern(100'000, 2);
+  post(1, none, memory_.size());
+  post(2, some, 10);
+  carry(2);
+  EXPECT_EQ(memcmp(memory_.data() + 10, some.data(), some.size()), 0);
+  EXPECT_EQ(memory_[9], 0);
+}
+
+TEST_P(LinkSuite, MemoryThatIsTakenBackIsLeftAloneOnBothSides) {
+  std::vector<uint8_t> first = pattern(900'000, 1), second = pattern(50'000, 2);
+  const std::vector<uint8_t> expected = second;
+  post(1, first, 0);
+  post(2, second, 900'000);
+  while (memory_[1000] == 0) {
+    (void)from_->poll();
+    (void)to_->poll();
+  }
+  to_->keepOff(memory_.data(), 900'000);
+  from_->keepOff(first.data(), first.size());
+  from_->keepOff(second.data(), second.size());
+  std::fill(memory_.begin(), memory_.begin() + 900'000, 0xee);
+  std::fill(first.begin(), first.end(), 0xdd);
+  std::fill(second.begin(), second.end(), 0xdd);
+  carry(2);
+  for (size_t i = 0; i < 900'000; ++i) ASSERT_EQ(memory_[i], 0xee) << i;
+  EXPECT_EQ(memcmp(memory_.data() + 900'000, expected.data(), expected.size()), 0);
+}
+
+TEST_P(LinkSuite, AfterTheEndNothingMovesAndThePeerIsTold) {
+  std::vector<uint8_t> data = pattern(100, 1);
+  post(1, data, 0);
+  from_->quiesce();
+  EXPECT_EQ(from_->fd(), -1);
+  EXPECT_TRUE(from_->flushed());
+  EXPECT_EQ(from_->poll().code(), Code::kRemote);
+  Status status = Status::inProgress();
+  for (int64_t end = nowNanos() + 2'000'000'000;
+       status.code() == Code::kInProgress && nowNanos() < end;) {
+    status = to_->poll();
+  }
+  EXPECT_EQ(status.code(), Code::kRemote);
+  EXPECT_NE(std::string(status.text()).find("link to"), std::string::npos);
+  EXPECT_TRUE(arrived_.empty());
+}
+
+// The process behind the link reads nothing; its kernel answers all the same.
+TEST_P(LinkSuite, AnIdleProcessOwesNothingAsLongAsItsHostAnswers) {
+  const uint64_t before = from_->pulse().delivered;
+  std::vector<uint8_t> data = pattern(100'000, 1);
+  post(1, data, 0);
+  for (int64_t end = nowNanos() + 2'000'000'000; !from_->flushed() && nowNanos() < end;) {
+    (void)from_->poll();
+  }
+  usleep(100'000);
+  LinkPulse pulse = from_->pulse();
+  EXPECT_FALSE(pulse.owed);
+  if (GetParam() == Over::kLocal) {
+    EXPECT_EQ(pulse.heardNanos, -1);
+    return;
+  }
+  EXPECT_EQ(pulse.delivered - before, sizeof(FrameHeader) + data.size());
+  EXPECT_GE(pulse.heardNanos, 0);
+  EXPECT_LT(pulse.heardNanos, 2'000'000'000);
+  EXPECT_TRUE(from_->delivered());
+}
+
+INSTANTIATE_TEST_SUITE_P(Over, LinkSuite, testing::Values(Over::kTcp, Over::kLocal),
+                         [](const auto& over) {
+                           return over.param == Over::kTcp ? "Tcp" : "Local";
+                         });
+
+}  // namespace
+}  // namespace flexlink
