@@ -184,7 +184,8 @@ class Planner {
     for (int host = 0; host < map_.hosts(); ++host) {
       const std::vector<int>& ranks = map_.ranksOf[static_cast<size_t>(host)];
       for (int rail = 0; rail < map_.rails; ++rail) {
-        auto local = static_cast<size_t>(turn * map_.rails + rail);
+        auto local =
+            static_cast<size_t>(turn) * static_cast<size_t>(map_.rails) + static_cast<size_t>(rail);
         if (local >= ranks.size()) continue;
         uint8_t* sum = rail == map_.local() ? to + static_cast<size_t>(host) * bytes : nullptr;
         part_.before.collective.push_back(
