@@ -36,9 +36,6 @@ struct WaitPolicy {
 // perf/README.md).
 WaitPolicy waitPolicy(bool oversubscribed);
 
-// Counted by lanes whose bytes come through sockets; nobody asks for it since those ring.
-inline std::atomic<int> lanesWithoutBell{0};
-
 class Waiter {
  public:
   explicit Waiter(WaitPolicy policy) : policy_(policy) {}

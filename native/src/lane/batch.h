@@ -46,6 +46,10 @@ constexpr bool isRooted(Collective kind) {
   return kind == Collective::kBroadcast || kind == Collective::kReduce ||
          kind == Collective::kGather || kind == Collective::kScatter;
 }
+constexpr bool folds(Collective kind) {
+  return kind == Collective::kAllReduce || kind == Collective::kReduce ||
+         kind == Collective::kReduceScatter;
+}
 constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }
 
 // Calls that may wait for one peer only (all of them progress together), then calls that all ranks

@@ -36,7 +36,6 @@ MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm
       received_(peers_.size()),
       farewells_(peers_.size()),
       left_(peers_.size()) {
-  lanesWithoutBell.fetch_add(1, std::memory_order_relaxed);
   for (int peer = 0; peer < ranks_; ++peer) {
     farewellPending_.push_back(std::make_unique<Pending>(0));
     Bundle* bundle = peers_[static_cast<size_t>(peer)].bundle.get();
@@ -54,7 +53,6 @@ MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm
 }
 
 MessageLane::~MessageLane() {
-  lanesWithoutBell.fetch_sub(1, std::memory_order_relaxed);
   for (Bundle* bundle : bundles_) {
     bundle->listen(comm_, static_cast<uint16_t>(rank_), {});
     bundle->forget(comm_, static_cast<uint16_t>(rank_));
@@ -142,7 +140,7 @@ void MessageLane::planSegments() {
   segmentBytes_ = std::clamp(share, std::min(most, kLeastSegmentBytes), most);
   segments_ = static_cast<uint32_t>((piece + segmentBytes_ - 1) / segmentBytes_);
   launched_ = 0;
-  if (!scratch_.empty() || segments_ == 0) return;
+  if (!scratch_.empty() || segments_ == 0 || !folds(call_.kind)) return;
   for (int i = 0; i < tuning_.window; ++i) {
     scratch_.emplace_back(new uint8_t[most * static_cast<size_t>(ranks_)]);
     freeScratch_.push_back(scratch_.back().get());
@@ -150,7 +148,7 @@ void MessageLane::planSegments() {
 }
 
 bool MessageLane::launch() {
-  if (launched_ == segments_ || freeScratch_.empty()) return false;
+  if (launched_ == segments_ || active_.size() == static_cast<size_t>(tuning_.window)) return false;
   auto segment = std::make_unique<Segment>();
   segment->number = launched_++;
   ByteRange range = chunkOf(pieceBytes(shape_), segmentBytes_, segment->number);
@@ -158,8 +156,10 @@ bool MessageLane::launch() {
   int last = 0;
   for (const Step& step : segment->steps) last = std::max<int>({last, step.phase, step.gate});
   segment->gates = std::vector<Pending>(static_cast<size_t>(last) + 1);
-  segment->scratch = freeScratch_.back();
-  freeScratch_.pop_back();
+  if (folds(call_.kind)) {
+    segment->scratch = freeScratch_.back();
+    freeScratch_.pop_back();
+  }
   active_.push_back(std::move(segment));
   return true;
 }
@@ -253,7 +253,7 @@ Progress MessageLane::pollCollective() {
       return gate.load(std::memory_order_acquire) == 0;
     });
     if (first.phase + 1 < static_cast<int>(first.gates.size()) || !over) break;
-    freeScratch_.push_back(first.scratch);
+    if (first.scratch != nullptr) freeScratch_.push_back(first.scratch);
     active_.pop_front();
     moved = true;
   }

@@ -21,9 +21,9 @@
 namespace flexlink {
 
 struct MessageTuning {
-  size_t segmentBytes = 1 << 20;   // of each rank's piece; the bytes of one hand-over
-  int window = 4;                  // segments under way at the same time
-  size_t scratchBytes = 8 << 20;   // for contributions of all peers; bounds the two above
+  size_t segmentBytes = 2 << 20;   // of each rank's piece; the bytes of one hand-over
+  int window = 8;                  // segments under way at the same time: fewer starve the links
+  size_t scratchBytes = 32 << 20;  // for contributions of all peers; bounds the two above
   std::optional<Pattern> pattern;  // of the collectives that have it; else the cheapest; for tests
 };
 
