@@ -57,7 +57,7 @@ TEST(LinkModel, KeepsAKnownLinkBusyAlsoWhileItsThreadHasNoCore) {
   LinkModel model(1e9, 5000);
   int64_t now = 0;
   for (int i = 0; i < 20; ++i) {
-    EXPECT_EQ(model.inFlightLimit(), i < 16 ? 10'000u : 4'000'000u) << i;
+    EXPECT_EQ(model.inFlightLimit(), i < 16 ? 10'000u : 1'500'000u) << i;
     now += 100'000;
     model.observe(now - 100'000, now, 100'000, 1000);
   }

@@ -75,7 +75,7 @@ class LinkModel {
   // Of fewer bytes than this the time says when the peer has looked, not how fast the link is.
   static constexpr uint64_t kLeastRated = 16384;
   // The kernel takes a core away for about so long (ns), where there are more threads than cores.
-  static constexpr int64_t kAbsence = 4'000'000;
+  static constexpr int64_t kAbsence = 1'500'000;
   static constexpr uint32_t kKnown = 16;  // chunks that make a rate known
   // The prior weighs as one chunk that took this long (ns).
   static constexpr double kPrior = 1e4;

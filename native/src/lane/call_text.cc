@@ -25,7 +25,8 @@ std::string describeCall(uint64_t signature, uint64_t count) {
   std::string text = collectiveName(kind);
   text +=
       " of " + std::to_string(count) + " " + typeName(static_cast<DataType>(signature >> 8 & 0xff));
-  if (folds(kind)) text += std::string(", ") + opName(static_cast<ReduceOp>(signature >> 16 & 0xff));
+  if (folds(kind))
+    text += std::string(", ") + opName(static_cast<ReduceOp>(signature >> 16 & 0xff));
   if (isRooted(kind)) text += ", root " + std::to_string(static_cast<int32_t>(signature >> 32));
   return text;
 }

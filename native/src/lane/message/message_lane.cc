@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kLine = 64;
 constexpr int64_t kDeliveryNanos = 1'000'000'000;  // for the last bytes to leave this machine
 constexpr size_t kLeastSegmentBytes = 128 << 10;
+constexpr size_t kCopyPiece = 64 << 10;
 
 }  // namespace
 
@@ -198,10 +199,10 @@ void MessageLane::run(Segment* segment, const Step& step) {
       return peers_[static_cast<size_t>(step.peer)].bundle->receive(
           messageFrom(step.peer, tag), at(*segment, step.to, step.peer, step.toOffset), step.bytes,
           &segment->gates[step.gate]);
-    case Step::Kind::kCopy: {
-      void* to = at(*segment, step.to, rank_, step.toOffset);
-      return copyTo(&to, 1, at(*segment, step.from, rank_, step.fromOffset), step.bytes, 0);
-    }
+    case Step::Kind::kCopy:
+      copies_.push_back({at(*segment, step.to, rank_, step.toOffset),
+                         at(*segment, step.from, rank_, step.fromOffset), step.bytes});
+      return;
     case Step::Kind::kFold:
       return fold(segment, step);
   }
@@ -242,10 +243,23 @@ bool MessageLane::advance(Segment* segment) {
   return moved;
 }
 
+// What a rank owes itself, a piece at a time: meanwhile links must not run dry.
+bool MessageLane::copySome() {
+  if (copies_.empty()) return false;
+  OwnCopy& copy = copies_.front();
+  size_t part = std::min(copy.bytes, kCopyPiece);
+  void* to = copy.to;
+  copyTo(&to, 1, copy.from, part, 0);
+  copy = {copy.to + part, copy.from + part, copy.bytes - part};
+  if (copy.bytes == 0) copies_.pop_front();
+  return true;
+}
+
 Progress MessageLane::pollCollective() {
   bool moved = false;
   while (launch()) moved = true;
   for (auto& segment : active_) moved = advance(segment.get()) || moved;
+  moved = copySome() || moved;
   while (!active_.empty()) {
     Segment& first = *active_.front();
     moved = advance(&first) || moved;
@@ -257,7 +271,7 @@ Progress MessageLane::pollCollective() {
     active_.pop_front();
     moved = true;
   }
-  bool through = active_.empty() && launched_ == segments_ &&
+  bool through = active_.empty() && launched_ == segments_ && copies_.empty() &&
                  scalarsPending_.load(std::memory_order_acquire) == 0;
   if (!through || !flushed()) {
     return moved ? Progress::kMoved : Progress::kWaiting;

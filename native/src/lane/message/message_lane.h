@@ -63,6 +63,11 @@ class MessageLane final : public Lane {
     }
     uint8_t* scratch = nullptr;
   };
+  struct OwnCopy {  // what is left of it
+    uint8_t* to;
+    const uint8_t* from;
+    size_t bytes;
+  };
   // The last thing that a rank says to each peer: that it leaves (code 0), or why it has given up.
   struct Farewell {
     int32_t code = 0;
@@ -81,6 +86,7 @@ class MessageLane final : public Lane {
   bool advance(Segment* segment);
   void run(Segment* segment, const Step& step);
   void fold(Segment* segment, const Step& step);
+  bool copySome();
   uint8_t* at(const Segment& segment, Space space, int owner, size_t offset) const;
   void planSegments();
   void exchangeScalars();
@@ -121,6 +127,7 @@ class MessageLane final : public Lane {
   std::deque<std::unique_ptr<Segment>> active_;
   std::vector<std::unique_ptr<uint8_t[]>> scratch_;  // by place in the window
   std::vector<uint8_t*> freeScratch_;
+  std::deque<OwnCopy> copies_;
   std::vector<const void*> sources_;
   std::vector<uint64_t> scalars_;  // kPreMulSum: by rank
   Pending scalarsPending_{0};
