@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -96,7 +96,9 @@ TEST_P(LinkSuite, FramesOfAllSizesArriveInOrderAtTheirPlaces) {
   EXPECT_EQ(arrived_, numbers);
   at = 0;
   for (const auto& payload : all) {
-    EXPECT_EQ(memcmp(memory_.data() + at, payload.data(), payload.size()), 0) << payload.size();
+    bool same =
+        std::equal(payload.begin(), payload.end(), memory_.begin() + static_cast<ptrdiff_t>(at));
+    EXPECT_TRUE(same) << payload.size();
     at += payload.size();
   }
   EXPECT_TRUE(from_->flushed());
