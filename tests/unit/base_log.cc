@@ -116,7 +116,7 @@ TEST_F(BaseLog, LinesHaveTheVendorsFormat) {
 
 // What stands before the host's name in a line of each level.
 std::vector<std::string> stamps(const std::string& path) {
-  std::ofstream(path, std::ios::trunc);
+  std::ofstream(path, std::ios::trunc).close();
   logMessage(LogLevel::kVersion, LogSubsystem::kAll, __FILE__, __LINE__, "NCCL version");
   FLEXLINK_WARN("x");
   FLEXLINK_INFO(kInit, "x");

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cmath>
-#include <sstream>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -28,6 +27,12 @@ uint64_t hashOf(const std::string& text, uint64_t hash = 0xcbf29ce484222325u) {
   return hash;
 }
 
+std::string hexOf(uint64_t number) {
+  char text[20];
+  snprintf(text, sizeof text, "%" PRIx64, number);
+  return text;
+}
+
 bool isSane(const LinkProfile& link) {
   return std::isfinite(link.bytesPerSecond) && link.bytesPerSecond >= 1e3 &&
          link.bytesPerSecond <= 1e13 && link.latencyNanos >= 0 &&
@@ -38,45 +43,50 @@ Status wrong(const char* what) { return makeStatus(Code::kInvalidArgument, "%s",
 
 }  // namespace
 
+// Without streams: their set-up would run at load, in every program that is preloaded.
 Result<Profile> Profile::parse(const std::string& text, uint64_t fingerprint, int64_t now) {
   size_t end = text.rfind("checksum ");
   if (end == std::string::npos) return wrong("it has no checksum");
   uint64_t said = strtoull(text.c_str() + end + 9, nullptr, 16);
   if (said != hashOf(text.substr(0, end))) return wrong("its checksum is wrong");
-  std::istringstream lines(text.substr(0, end));
-  std::string word, line;
-  int version = 0;
-  lines >> word >> version;
-  if (word != "flexlink-profile" || version != kVersion) return wrong("it is of another version");
-  uint64_t whose = 0;
-  lines >> word >> std::hex >> whose >> std::dec;
-  if (word != "fingerprint" || whose != fingerprint) return wrong("it is of other NICs");
-  std::getline(lines, line);
+  std::vector<std::string> lines;
+  for (size_t at = 0, stop; (stop = text.find('\n', at)) < end; at = stop + 1) {
+    lines.push_back(text.substr(at, stop - at));
+  }
+  if (lines.size() < 2 || lines[0] + "\n" != head()) {
+    return wrong("it is of another version");
+  }
+  if (lines[1] + "\n" != owner(fingerprint)) return wrong("it is of other NICs");
   Profile profile;
-  while (std::getline(lines, line) && profile.links_.size() < kMostLinks) {
-    std::istringstream words(line);
-    std::string link, peer;
+  for (size_t i = 2; i < lines.size() && profile.links_.size() < kMostLinks; ++i) {
+    char link[64], peer[64];
     LinkProfile seen;
-    words >> word >> link >> peer >> seen.bytesPerSecond >> seen.latencyNanos >> seen.seenAt;
-    if (!words || word != "link" || !isSane(seen)) return wrong("a line of it makes no sense");
+    int used = 0;
+    int got = sscanf(lines[i].c_str(), "link %63s %63s %lf %" SCNd64 " %" SCNd64 "%n", link, peer,
+                     &seen.bytesPerSecond, &seen.latencyNanos, &seen.seenAt, &used);
+    bool whole = got == 5 && static_cast<size_t>(used) == lines[i].size();
+    if (!whole || !isSane(seen)) return wrong("a line of it makes no sense");
     if (now - seen.seenAt > kStaleSeconds || seen.seenAt > now + 86400) continue;
     profile.set(link, peer, seen);
   }
   return profile;
 }
 
+std::string Profile::head() { return "flexlink-profile " + std::to_string(kVersion) + "\n"; }
+
+std::string Profile::owner(uint64_t fingerprint) {
+  return "fingerprint " + hexOf(fingerprint) + "\n";
+}
+
 std::string Profile::text(uint64_t fingerprint) const {
-  std::ostringstream out;
-  out << "flexlink-profile " << kVersion << "\nfingerprint " << std::hex << fingerprint << std::dec
-      << "\n";
+  std::string body = head() + owner(fingerprint);
   for (const auto& [key, link] : links_) {
-    out << "link " << key.first << " " << key.second << " " << link.bytesPerSecond << " "
-        << link.latencyNanos << " " << link.seenAt << "\n";
+    char numbers[96];
+    snprintf(numbers, sizeof numbers, " %.6g %" PRId64 " %" PRId64 "\n", link.bytesPerSecond,
+             link.latencyNanos, link.seenAt);
+    body += "link " + key.first + " " + key.second + numbers;
   }
-  std::string body = out.str();
-  std::ostringstream sum;
-  sum << "checksum " << std::hex << hashOf(body) << "\n";
-  return body + sum.str();
+  return body + "checksum " + hexOf(hashOf(body)) + "\n";
 }
 
 const LinkProfile* Profile::find(const std::string& link, const std::string& peer) const {

@@ -37,6 +37,9 @@ class Profile {
   void set(const std::string& link, const std::string& peer, const LinkProfile& seen);
 
  private:
+  static std::string head();
+  static std::string owner(uint64_t fingerprint);
+
   std::map<std::pair<std::string, std::string>, LinkProfile> links_;
 };
 
