@@ -5,11 +5,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <fstream>
 #include <string>
 
 #include "base/log.h"
 #include "base/settings.h"
+#include "base/small_file.h"
 
 namespace flexlink {
 namespace {
@@ -69,8 +69,7 @@ Result<NicSide> unpackNics(const NicCard& card) {
 
 uint64_t loopbackId() {
   struct stat space {};
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  const std::string boot = firstLine("/proc/sys/kernel/random/boot_id");
   if (boot.empty() || stat("/proc/self/ns/net", &space) != 0) return 0;
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   for (const char c : boot + " " + std::to_string(space.st_ino)) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/nic_facts.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
@@ -10,10 +11,11 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
+#include <algorithm>
+#include <memory>
 
 #include "base/fd.h"
+#include "base/small_file.h"
 
 namespace flexlink {
 namespace {
@@ -81,16 +83,15 @@ Result<bool> take(Bytes bytes, std::vector<NicFacts>* facts) {
 
 // /sys may be that of another network namespace: it counts only where the index is the same.
 std::string parentOf(const NicFacts& nic) {
-  const std::filesystem::path folder = "/sys/class/net/" + nic.name;
-  unsigned index = 0;
-  std::ifstream(folder / "ifindex") >> index;
-  if (index != nic.index) return "";
-  std::error_code none;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(folder / "device/physfn/net", none)) {
-    return entry.path().filename().string();
+  const std::string folder = "/sys/class/net/" + nic.name;
+  if (firstLine(folder + "/ifindex") != std::to_string(nic.index)) return "";
+  const std::unique_ptr<DIR, int (*)(DIR*)> list(opendir((folder + "/device/physfn/net").c_str()),
+                                                 closedir);
+  std::string parent;
+  for (dirent* entry = nullptr; list && parent.empty() && (entry = readdir(list.get()));) {
+    if (entry->d_name[0] != '.') parent = entry->d_name;
   }
-  return "";
+  return parent;
 }
 
 }  // namespace
