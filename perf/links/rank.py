@@ -8,7 +8,6 @@ times in seconds of this host's clock, cpu: seconds of this process in the timed
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -16,27 +15,15 @@ from typing import Any
 
 JOB: dict[str, Any] = json.loads(sys.argv[1])
 RANK, RANKS, FOLDER = JOB["rank"], JOB["ranks"], Path(JOB["folder"])
-os.environ["FLEXLINK_HOSTID"] = f"host{RANK}"
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "python" / "programs"))
 
 import numpy  # noqa: E402
-
-import flexlink  # noqa: E402
-
-
-def meet() -> flexlink.Communicator:
-    """Rank 0 leaves the id in a file."""
-    place = FOLDER / "id"
-    if RANK == 0:
-        (FOLDER / "id.part").write_bytes(flexlink.unique_id())
-        (FOLDER / "id.part").rename(place)
-    while not place.exists():
-        time.sleep(0.01)
-    return flexlink.Communicator.connect(place.read_bytes(), RANK, RANKS)
+from meeting import meet  # noqa: E402
 
 
 def main() -> None:
     """Warms up for a tenth of the rounds, then all ranks stop after the same round."""
-    comm = meet()
+    comm = meet(FOLDER, RANK, RANKS)
     count = max(JOB["bytes"] // 4, 1)
     gathers = JOB["op"] == "all_gather"
     data = numpy.empty(count // RANKS if gathers else count, "float32")

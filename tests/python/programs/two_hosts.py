@@ -4,31 +4,15 @@
 argv: directory for the id and flags, rank, ranks, elements, rounds. Prints "seconds BEST".
 """
 
-import os
 import sys
 import time
 from pathlib import Path
 
+import numpy
+from meeting import meet
+
 folder, rank, ranks, count, rounds = Path(sys.argv[1]), *(int(word) for word in sys.argv[2:])
-os.environ["FLEXLINK_HOSTID"] = f"host{rank}"
-
-import numpy  # noqa: E402
-
-import flexlink  # noqa: E402
-
-
-def meet() -> flexlink.Communicator:
-    """Rank 0 leaves the id in a file."""
-    place = folder / "id"
-    if rank == 0:
-        (folder / "id.part").write_bytes(flexlink.unique_id())
-        (folder / "id.part").rename(place)
-    while not place.exists():
-        time.sleep(0.01)
-    return flexlink.Communicator.connect(place.read_bytes(), rank, ranks)
-
-
-comm = meet()
+comm = meet(folder, rank, ranks)
 mine = numpy.arange(ranks * 1000, dtype="int64") + rank * 7
 everyone = [numpy.arange(ranks * 1000, dtype="int64") + r * 7 for r in range(ranks)]
 total = numpy.sum(everyone, axis=0)
