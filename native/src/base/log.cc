@@ -94,29 +94,34 @@ LogLevel readLevel(const char* text, Complaints* complaints) {
   return LogLevel::kWarn;
 }
 
-uint32_t readSubsystems(const char* text, Complaints* complaints) {
-  if (text == nullptr || *text == '\0') return kDefaultSubsystems;
+// A list with commas, ^ in front: all but these. `bitsOf` gives the bits of a name.
+template <typename BitsOf>
+uint32_t readBits(const char* text, const BitsOf& bitsOf) {
   const bool inverted = *text == '^';
   uint32_t named = 0;
   std::string_view rest(text + (inverted ? 1 : 0));
   while (!rest.empty()) {
     const std::string name(rest.substr(0, rest.find(',')));
     rest.remove_prefix(std::min(rest.size(), name.size() + 1));
-    if (name.empty()) continue;
-    const auto* found = std::find_if(
-        std::begin(kSubsystems), std::end(kSubsystems),
-        [&](const NamedBit& entry) { return strcasecmp(entry.name, name.c_str()) == 0; });
-    if (found != std::end(kSubsystems)) {
-      named |= static_cast<uint32_t>(found->bit);
-      continue;
-    }
-    std::string known;
-    for (const NamedBit& entry : kSubsystems)
-      known += (known.empty() ? "" : ", ") + std::string(entry.name);
-    complaints->push_back("NCCL_DEBUG_SUBSYS: no subsystem '" + name +
-                          "', it is left out; there are " + known);
+    if (!name.empty()) named |= bitsOf(name);
   }
   return inverted ? ~named : named;
+}
+
+uint32_t subsystemBits(const std::string& name, Complaints* complaints) {
+  std::string known;
+  for (const NamedBit& entry : kSubsystems) {
+    if (strcasecmp(entry.name, name.c_str()) == 0) return static_cast<uint32_t>(entry.bit);
+    known += (known.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  complaints->push_back("NCCL_DEBUG_SUBSYS: no subsystem '" + name +
+                        "', it is left out; there are " + known);
+  return 0;
+}
+
+uint32_t readSubsystems(const char* text, Complaints* complaints) {
+  if (text == nullptr || *text == '\0') return kDefaultSubsystems;
+  return readBits(text, [&](const std::string& name) { return subsystemBits(name, complaints); });
 }
 
 std::string hostName() {
@@ -174,28 +179,20 @@ int openSink(const char* pattern, Complaints* complaints) {
 
 uint32_t levelBit(LogLevel level) { return 1u << static_cast<unsigned>(level); }
 
+uint32_t stampBits(const std::string& name, Complaints* complaints) {
+  const auto* found =
+      std::find_if(std::begin(kLevels) + 1, std::end(kLevels),
+                   [&](const char* level) { return strcasecmp(level, name.c_str()) == 0; });
+  if (found != std::end(kLevels)) return 1u << (found - std::begin(kLevels));
+  if (strcasecmp(name.c_str(), "ALL") == 0) return ~0u;
+  complaints->push_back("NCCL_DEBUG_TIMESTAMP_LEVELS: no level '" + name +
+                        "', it is left out; there are VERSION, WARN, INFO, ABORT, TRACE, ALL");
+  return 0;
+}
+
 uint32_t readStampLevels(const char* text, Complaints* complaints) {
   if (text == nullptr) return levelBit(LogLevel::kWarn);
-  const bool inverted = *text == '^';
-  uint32_t named = 0;
-  std::string_view rest(text + (inverted ? 1 : 0));
-  while (!rest.empty()) {
-    const std::string name(rest.substr(0, rest.find(',')));
-    rest.remove_prefix(std::min(rest.size(), name.size() + 1));
-    if (name.empty()) continue;
-    const auto* found =
-        std::find_if(std::begin(kLevels) + 1, std::end(kLevels),
-                     [&](const char* level) { return strcasecmp(level, name.c_str()) == 0; });
-    if (found != std::end(kLevels)) {
-      named |= 1u << (found - std::begin(kLevels));
-    } else if (strcasecmp(name.c_str(), "ALL") == 0) {
-      named = ~0u;
-    } else {
-      complaints->push_back("NCCL_DEBUG_TIMESTAMP_LEVELS: no level '" + name +
-                            "', it is left out; there are VERSION, WARN, INFO, ABORT, TRACE, ALL");
-    }
-  }
-  return inverted ? ~named : named;
+  return readBits(text, [&](const std::string& name) { return stampBits(name, complaints); });
 }
 
 void readStamp(Complaints* complaints) {

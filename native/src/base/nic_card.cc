@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/settings.h"
 #include "base/small_file.h"
@@ -71,10 +72,7 @@ uint64_t loopbackId() {
   struct stat space {};
   const std::string boot = firstLine("/proc/sys/kernel/random/boot_id");
   if (boot.empty() || stat("/proc/self/ns/net", &space) != 0) return 0;
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : boot + " " + std::to_string(space.st_ino)) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
+  const uint64_t hash = fnv1a(boot + " " + std::to_string(space.st_ino));
   return hash == 0 ? 1 : hash;
 }
 

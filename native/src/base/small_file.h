@@ -1,25 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading one word of a file of /proc or /sys. Not with streams: their set-up would run at load, in
-// every program that is preloaded.
+// Reading small files of /proc and /sys. Not with streams: their set-up would run at load, in every
+// program that is preloaded.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
+#include <cstddef>
 #include <string>
-
-#include "base/fd.h"
 
 namespace flexlink {
 
+// Reads up to size - 1 bytes and ends them with NUL; "" where the file cannot be read. Returns the
+// number of bytes.
+size_t readSmallFile(const char* path, char* buffer, size_t size);
+
 // The first line, at most 255 bytes; "" where there is none to be read.
-inline std::string firstLine(const std::string& path) {
-  const Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  char text[256];
-  const ssize_t got = file ? read(file.get(), text, sizeof text - 1) : -1;
-  if (got <= 0) return "";
-  const std::string all(text, static_cast<size_t>(got));
-  return all.substr(0, all.find('\n'));
-}
+std::string firstLine(const std::string& path);
 
 }  // namespace flexlink

@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/settings.h"
 
@@ -20,12 +21,6 @@ namespace flexlink {
 namespace {
 
 constexpr size_t kMostBytes = 1 << 20;
-
-// FNV-1a: tells accidents, not enemies; the file is the user's own.
-uint64_t hashOf(const std::string& text, uint64_t hash = 0xcbf29ce484222325u) {
-  for (unsigned char c : text) hash = (hash ^ c) * 0x100000001b3u;
-  return hash;
-}
 
 std::string hexOf(uint64_t number) {
   char text[20];
@@ -48,7 +43,7 @@ Result<Profile> Profile::parse(const std::string& text, uint64_t fingerprint, in
   size_t end = text.rfind("checksum ");
   if (end == std::string::npos) return wrong("it has no checksum");
   uint64_t said = strtoull(text.c_str() + end + 9, nullptr, 16);
-  if (said != hashOf(text.substr(0, end))) return wrong("its checksum is wrong");
+  if (said != fnv1a(text.substr(0, end))) return wrong("its checksum is wrong");
   std::vector<std::string> lines;
   for (size_t at = 0, stop; (stop = text.find('\n', at)) < end; at = stop + 1) {
     lines.push_back(text.substr(at, stop - at));
@@ -86,7 +81,7 @@ std::string Profile::text(uint64_t fingerprint) const {
              link.latencyNanos, link.seenAt);
     body += "link " + key.first + " " + key.second + numbers;
   }
-  return body + "checksum " + hexOf(hashOf(body)) + "\n";
+  return body + "checksum " + hexOf(fnv1a(body)) + "\n";
 }
 
 const LinkProfile* Profile::find(const std::string& link, const std::string& peer) const {
@@ -100,8 +95,8 @@ void Profile::set(const std::string& link, const std::string& peer, const LinkPr
 
 uint64_t nicFingerprint(std::vector<std::pair<std::string, std::string>> nics) {
   std::sort(nics.begin(), nics.end());
-  uint64_t hash = hashOf("");
-  for (const auto& [name, address] : nics) hash = hashOf(name + " " + address + "\n", hash);
+  uint64_t hash = fnv1a("");
+  for (const auto& [name, address] : nics) hash = fnv1a(name + " " + address + "\n", hash);
   return hash;
 }
 

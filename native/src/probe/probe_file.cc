@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/fd.h"
+#include "base/small_file.h"
 #include "probe/process_id.h"
 #include "probe/run_folder.h"
 #include "probe/ticks.h"

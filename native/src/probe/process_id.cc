@@ -2,7 +2,6 @@
 // Reads /proc for who a process is.
 #include "probe/process_id.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,7 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "base/fd.h"
+#include "base/small_file.h"
 
 namespace flexlink {
 namespace {
@@ -28,16 +27,6 @@ uint64_t startTimeAt(const char* path) {
 }
 
 }  // namespace
-
-size_t readSmallFile(const char* path, char* buffer, size_t size) {
-  buffer[0] = '\0';
-  const Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
-  if (!fd) return 0;
-  const ssize_t got = ::read(fd.get(), buffer, size - 1);
-  const size_t length = got > 0 ? static_cast<size_t>(got) : 0;
-  buffer[length] = '\0';
-  return length;
-}
 
 uint64_t startTimeOfStat(const char* stat) {
   const char* at = std::strrchr(stat, ')');

@@ -18,10 +18,6 @@ struct ProcessId {
 
 enum class Liveness { kAlive, kDead, kUnknown };
 
-// Reads up to size - 1 bytes and ends them with NUL; "" where the file cannot be read. For /proc
-// and /sys. Returns the number of bytes.
-size_t readSmallFile(const char* path, char* buffer, size_t size);
-
 // Field 22 of the text of /proc/<pid>/stat; 0 where the text is not of that form or the process has
 // ended and only waits for its parent. Field 2, a name, may hold spaces and parentheses.
 uint64_t startTimeOfStat(const char* stat);

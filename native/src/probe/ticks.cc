@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "probe/process_id.h"
+#include "base/small_file.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>

@@ -14,8 +14,10 @@
 #include <atomic>
 #include <map>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/settings.h"
+#include "base/small_file.h"
 #include "device/host/region.h"
 
 namespace flexlink {
@@ -95,14 +97,11 @@ uid_t peerUid(int fd, pid_t* pid) {
 uint64_t hostHash() {
   std::string text = settings().hostId;
   if (text.empty()) {
-    char boot[64] = {};
-    Fd fd(open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
-    [[maybe_unused]] ssize_t got = fd.get() >= 0 ? read(fd.get(), boot, sizeof boot - 1) : 0;
+    char boot[64];
+    readSmallFile("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
     text = boot;
   }
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (unsigned char c : text) hash = (hash ^ c) * 0x100000001b3;
-  return hash;
+  return fnv1a(text);
 }
 
 }  // namespace
