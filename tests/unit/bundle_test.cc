@@ -107,7 +107,7 @@ class Pair {
         return false;
       }
       for (Relay& relay : relays) relay.pump();
-      for (Bundle& side : sides) (void)side.check(nowNanos());
+      for (Bundle& side : sides) side.check(nowNanos());
       if (done()) return true;
     }
     return false;
@@ -220,7 +220,7 @@ TEST(Bundle, APeerThatIsAwayLosesNoLink) {
   pair.sides[0].send(message(9), from.data(), from.size(), &pending);
   for (int64_t end = nowNanos() + 700'000'000; nowNanos() < end;) {
     (void)pair.sides[0].poll();
-    (void)pair.sides[0].check(nowNanos());
+    pair.sides[0].check(nowNanos());
     for (Relay& relay : pair.relays) relay.pump();
   }
   EXPECT_NE(pending.load(), 0u);

@@ -112,14 +112,6 @@ struct OneSided {
   unsigned flags;
 };
 
-Call oneSidedCall(const OneSided& in) {
-  Call call;
-  call.kind = in.kind;
-  call.root = in.peer;
-  call.signal = static_cast<uint32_t>(in.context * kSignalIndices + in.signal);
-  return call;
-}
-
 Status checkOneSided(const Communicator& comm, const OneSided& in) {
   const char* name = collectiveName(in.kind);
   if (in.peer < 0 || in.peer >= comm.ranks()) {
@@ -133,8 +125,15 @@ Status checkOneSided(const Communicator& comm, const OneSided& in) {
                       name, in.signal, in.context, kSignalIndices, kSignalContexts);
   }
   if (in.flags != 0) return makeStatus(Code::kInvalidArgument, "%s: flags must be 0", name);
-  FLEXLINK_TRY(comm.carries(oneSidedCall(in)));
   return comm.usable();
+}
+
+Call oneSidedCall(const OneSided& in) {
+  Call call;
+  call.kind = in.kind;
+  call.root = in.peer;
+  call.signal = static_cast<uint32_t>(in.context * kSignalIndices + in.signal);
+  return call;
 }
 
 Status putSignal(ncclComm* shell, const OneSided& in, Call call, ncclWindow_t handle,

@@ -128,7 +128,6 @@ class Communicator {
   void enqueue(std::unique_ptr<PendingBatch> pending);
   void expose(void* address, size_t bytes) { lane_->expose(address, bytes); }  // idle
   void conceal(void* address) { lane_->conceal(address); }
-  Status carries(const Call& call) const { return lane_->carries(call); }
   Status usable() const;        // ok, or why no call is possible now
   Status firstFailure() const;  // ok while none
   void giveUp(const Status& reason);

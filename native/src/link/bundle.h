@@ -128,7 +128,7 @@ class Bundle {
   int awaited(uint64_t comm, uint16_t rank, uint32_t standing) const;
 
   // The slow look: links that are silent while the peer answers elsewhere, or for very long.
-  Status check(int64_t now);
+  void check(int64_t now);
 
   // What the owner does about every 50 ms where nobody may be waiting: poll and check. True: frames
   // still wait for the peer's answer.

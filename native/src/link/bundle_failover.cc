@@ -219,15 +219,14 @@ void Bundle::forget(uint64_t comm, uint16_t rank) {
   }
 }
 
-Status Bundle::check(int64_t now) {
+void Bundle::check(int64_t now) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (failure_.ok() && now - checkedAt_ >= kCheckNanos) checkLinks(now);
-  return failure_;
 }
 
 bool Bundle::look(int64_t now) {
   (void)poll();
-  (void)check(now);
+  check(now);
   std::lock_guard<std::mutex> lock(mutex_);
   owes_ = failure_.ok() && std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
             return slot->state.alive && !slot->unacked.empty();

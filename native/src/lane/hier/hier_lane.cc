@@ -29,9 +29,7 @@ void HierLane::start(const Batch& batch) {
   idle_ = false;
   singles_ = !batch.single.empty();
   if (!singles_) return nextCall();
-  const Call& first = batch.single.front();
-  probe_->begin(seq_, probeCall(first, first.count * typeSize(first.type)), kProbeLane);
-  probe_->phase(ProbePhase::kMoving, kProbeLane);
+  beginSingles(probe_, seq_, batch.single, kProbeLane);
   segments_ = 1;
 }
 
@@ -43,7 +41,7 @@ void HierLane::startCollective(const Call& call) {
 // ---- One call after the other.
 
 void HierLane::nextCall() {
-  before_ = ready_ = between_ = after_ = done_ = 0;
+  before_ = ready_ = between_ = after_ = 0;
   if (batchIndex_ == batch_->collective.size()) {
     idle_ = true;
     return;
@@ -59,12 +57,7 @@ void HierLane::nextCall() {
 void HierLane::endCall() {
   size_t bytes = 0;
   if (singles_) {
-    for (const Call& call : batch_->single) {
-      size_t one = call.count * typeSize(call.type);
-      probe_->ended(seq_++, probeCall(call, one), 0, kProbeLane);
-      bytes += one;
-    }
-    probe_->rest(kProbeLane);
+    bytes = endSingles(probe_, &seq_, batch_->single, kProbeLane);
   } else {
     probe_->end(seq_++, 0, kProbeLane);
     bytes = call_.count * typeSize(call_.type);
@@ -146,7 +139,6 @@ bool HierLane::schedule() {
     if (!over) break;
     spare_.push_back(std::move(first.scratch));
     active_.pop_front();
-    ++done_;
     moved = true;
   }
   return moved;
@@ -187,7 +179,7 @@ Progress HierLane::poll() {
   }
   if (idle_) return Progress::kDone;
   while (schedule()) moved = true;
-  if (done_ < segments_) return moved ? Progress::kMoved : Progress::kWaiting;
+  if (after_ < segments_ || !active_.empty()) return moved ? Progress::kMoved : Progress::kWaiting;
   endCall();
   return idle_ ? Progress::kDone : Progress::kMoved;
 }

@@ -93,7 +93,6 @@ class HierLane final : public Lane {
   size_t ready_ = 0;    // and was done
   size_t between_ = 0;  // segments whose rail and pairs were begun
   size_t after_ = 0;    // segments whose `after` was given to the memory lane
-  size_t done_ = 0;
   std::deque<std::unique_ptr<Active>> active_;
   std::vector<std::vector<uint8_t>> spare_;  // scratch memory
 

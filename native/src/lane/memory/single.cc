@@ -51,9 +51,7 @@ std::string describeSingle(const char* what, uint64_t count, uint64_t type) {
 
 void MemoryLane::startSingles() {
   singles_.assign(batch_->single.size(), Single{});
-  const Call& first = batch_->single.front();
-  probe_->begin(probeSeq_, probeCall(first, first.count * typeSize(first.type)));
-  probe_->phase(ProbePhase::kMoving);
+  beginSingles(probe_, probeSeq_, batch_->single, FLEXLINK_PROBE_LANE_MEMORY);
 }
 
 Progress MemoryLane::pollSingles() {

@@ -303,17 +303,24 @@ void MessageLane::noteAwaited() {
 }
 
 Status MessageLane::pollBundles(bool* moved) {
-  for (size_t peer = 0; peer < peers_.size(); ++peer) {
-    Bundle* bundle = peers_[peer].bundle.get();
-    if (bundle == nullptr) continue;
+  for (Bundle* bundle : bundles_) {
     Status status = bundle->poll();
     if (status.ok()) {
       *moved = true;
     } else if (status.code() != Code::kInProgress) {
-      FLEXLINK_TRY(hearFarewell(peer));  // says more than that its links are down
-      bool needed = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagStanding) >= 0;
-      if (!left_[peer] || needed) return outOfReach(peer, status);
+      FLEXLINK_TRY(linksFailed(bundle, status));
     }
+  }
+  return {};
+}
+
+// No error where all peers behind these links have left and owe nothing.
+Status MessageLane::linksFailed(Bundle* bundle, const Status& links) {
+  for (size_t peer = 0; peer < peers_.size(); ++peer) {
+    if (peers_[peer].bundle.get() != bundle) continue;
+    FLEXLINK_TRY(hearFarewell(peer));  // says more than that its links are down
+    bool needed = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagStanding) >= 0;
+    if (!left_[peer] || needed) return outOfReach(peer, links);
   }
   return {};
 }
@@ -352,7 +359,7 @@ Status MessageLane::check() {
   if (!failure_.ok()) return failure_;
   int64_t now = nowNanos();
   bool moved = false;
-  for (Bundle* bundle : bundles_) (void)bundle->check(now);  // poll() tells what it has found
+  for (Bundle* bundle : bundles_) bundle->check(now);  // poll() tells what it has found
   Status status = pollBundles(&moved);
   if (status.ok()) status = farewells();
   noteAwaited();

@@ -81,7 +81,7 @@ class MessageLane final : public Lane {
   Progress pollCollective();
   Progress pollSingles();
   void startSingles();
-  void endSingles();
+  void finishSingles();
   bool launch();
   bool advance(Segment* segment);
   void run(Segment* segment, const Step& step);
@@ -97,6 +97,7 @@ class MessageLane final : public Lane {
   int nameOf(int peer) const { return peers_[static_cast<size_t>(peer)].rank; }
   uint64_t numberForPeople() const { return call_.whole != nullptr ? call_.whole->seq : seq_ - 1; }
   Status pollBundles(bool* moved);
+  Status linksFailed(Bundle* bundle, const Status& links);
   Status outOfReach(size_t peer, const Status& links) const;
   Status farewells();
   Status hearFarewell(size_t peer);

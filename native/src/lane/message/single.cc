@@ -19,9 +19,7 @@ uint64_t singleSignature(const Call& call) {
 
 void MessageLane::startSingles() {
   if (batch_->single.empty()) return;
-  const Call& first = batch_->single.front();
-  probe_->begin(probeSeq_, probeCall(first, first.count * typeSize(first.type)), kProbeLane);
-  probe_->phase(ProbePhase::kMoving, kProbeLane);
+  beginSingles(probe_, probeSeq_, batch_->single, kProbeLane);
   std::vector<const Call*> toSelf;
   for (const Call& call : batch_->single) {
     auto peer = static_cast<size_t>(call.root);
@@ -68,18 +66,14 @@ Progress MessageLane::pollSingles() {
   std::erase_if(awaitedSignals_, [this](const Call* call) { return oneSided_.take(*call); });
   if (!awaitedSignals_.empty()) return Progress::kWaiting;
   if (singles_.load(std::memory_order_acquire) != 0 || !flushed()) return Progress::kWaiting;
-  if (!batch_->single.empty()) endSingles();
+  if (!batch_->single.empty()) finishSingles();
   nextCollective();
   return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
 }
 
-void MessageLane::endSingles() {
-  for (const Call& call : batch_->single) {
-    size_t bytes = call.count * typeSize(call.type);
-    probe_->ended(probeSeq_++, probeCall(call, bytes), 0, kProbeLane);
-    bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  }
-  probe_->rest(kProbeLane);
+void MessageLane::finishSingles() {
+  size_t bytes = endSingles(probe_, &probeSeq_, batch_->single, kProbeLane);
+  bytes_.fetch_add(bytes, std::memory_order_relaxed);
   operations_.fetch_add(batch_->single.size(), std::memory_order_relaxed);
   book_.messagesDone();
 }
