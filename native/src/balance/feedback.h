@@ -14,7 +14,9 @@ namespace flexlink {
 
 // Each operation's times correct the paths' rates; a fit with the corrected rates says what the
 // best weights would be. They move half way there when the gain was larger than the noise for
-// several operations in a row. A path that carries nothing is tried again now and then.
+// several operations in a row. A path that carries nothing is tried again now and then; so is the
+// fastest path alone: where paths share what carries them (a core, a bus), each of them looks worth
+// its share, and only an operation without the others tells that all of it gains nothing.
 class Feedback {
  public:
   // A trial gives at most this part of an operation to a path that carries nothing.
@@ -24,10 +26,16 @@ class Feedback {
   static constexpr uint32_t kTrialLength = 4;
   static constexpr uint32_t kShortestPause = 64;
   static constexpr uint32_t kLongestPause = 4096;
+  // Operations in a row after which a split has proved to be worth while, or not.
+  static constexpr uint32_t kJudged = 8;
 
   // `paths`: what stage 1 believes, at most kMostLanes; the first weights are their fit for
   // `bytes` (> 0), what a rank sends in an operation of this size. Numbers as fit() wants them.
   Feedback(std::span<const PathModel> paths, double bytes);
+
+  // The same with these weights first: of the paths without a share nothing is known. They are
+  // tried at once.
+  Feedback(std::span<const PathModel> paths, double bytes, const Weights& first);
 
   // The weights for the next operation.
   const Weights& weights() const { return trying_ >= 0 ? trial_ : weights_; }
@@ -35,7 +43,7 @@ class Feedback {
   // Where the weights are now, any trial aside.
   const Weights& settled() const { return weights_; }
 
-  // The path that is being tried, or -1.
+  // The path that is being tried, with a small part or alone; or -1.
   int trying() const { return trying_; }
 
   // Bytes/s of a path as it was seen last, beside the others.
@@ -51,10 +59,17 @@ class Feedback {
   Weights target() const;
   double predicted(const Weights& weights) const;
   double threshold() const;
+  double worthWhile() const;
   bool moveTowards(const Weights& target);
+  void giveUp();
+  void compare(double seconds);
   void tryOrRest();
   void startTrial(size_t path);
   void endTrial();
+  bool isAlone() const { return isAlone(weights()); }
+  static bool isAlone(const Weights& weights) {
+    return weights.parts[static_cast<size_t>(weights.fastest)] == kWholeWeight;
+  }
 
   std::span<const PathModel> models() const {
     return {models_.data(), static_cast<size_t>(weights_.lanes)};
@@ -75,7 +90,13 @@ class Feedback {
   uint32_t agreeing_ = 0;  // operations in a row in which moving would have paid
   int trying_ = -1;
   uint32_t tried_ = 0;                       // operations of the trial at hand
-  std::array<double, kTrialLength> seen_{};  // bytes/s in each of them
+  std::array<double, kTrialLength> seen_{};  // bytes/s, or seconds alone, in each of them
+  double aloneSeconds_ = 0;  // of an operation on the fastest path alone; 0: unknown
+  double splitSeconds_ = 0;  // by a split, the average of the last few
+  uint32_t better_ = 0;      // operations in a row in which the split gained something
+  uint32_t worse_ = 0;       // and in which it did not
+  bool proved_ = false;      // this split, or one that it came from, was worth while
+  bool mayMove_ = true;      // not after a retreat, until a trial has told something new
 };
 
 }  // namespace flexlink
