@@ -119,6 +119,7 @@ class HierLaneSpreads : public testing::TestWithParam<Spread> {
 };
 
 TEST_P(HierLaneSpreads, CollectivesGiveExactResults) { collectivesGiveExactResults(make()); }
+TEST_P(HierLaneSpreads, SlicesGiveExactResults) { slicesGiveExactResults(make()); }
 TEST_P(HierLaneSpreads, MessagesArriveInOrder) { messagesArriveInOrder(make()); }
 TEST_P(HierLaneSpreads, BatchesMixMessagesAndCollectives) {
   batchesMixMessagesAndCollectives(make());

@@ -25,6 +25,7 @@ void runBatches(const LaneSet& set, const std::vector<Batch>& batches, uint32_t 
 
 // The suite; failures are GoogleTest's.
 void collectivesGiveExactResults(const MakeLanes& make);
+void slicesGiveExactResults(const MakeLanes& make);
 void messagesArriveInOrder(const MakeLanes& make);
 void batchesMixMessagesAndCollectives(const MakeLanes& make);
 void unlikeCallsFailOnAllRanks(const MakeLanes& make);

@@ -5,45 +5,11 @@
 #include <gtest/gtest.h>
 
 #include "conformance/lane_suite.h"
+#include "conformance/memory_lanes.h"
 #include "unit/probe_support.h"
 
 namespace flexlink {
 namespace {
-
-struct Held {
-  std::vector<std::shared_ptr<OwnSegment>> segments;
-  std::vector<ProbeComm*> probes;
-  std::vector<std::unique_ptr<MemoryLane>> lanes;
-  ~Held() {
-    lanes.clear();
-    for (ProbeComm* probe : probes) ProbeWriter::process()->closeComm(probe);
-  }
-};
-
-LaneSet makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes) {
-  EXPECT_TRUE(myProcessCard().ok());
-  auto held = std::make_shared<Held>();
-  SegmentLayout layout{ranks, poolBytes};
-  std::vector<MemoryPeer> peers(static_cast<size_t>(ranks));
-  for (int rank = 0; rank < ranks; ++rank) {
-    held->segments.push_back(OwnSegment::create(layout).value());
-    MemoryPeer& peer = peers[static_cast<size_t>(rank)];
-    peer.segment = Segment(held->segments.back()->base(), layout);
-    peer.own = held->segments.back();
-    peer.bell = &myDoorbell();
-    peer.rank = rank;
-    peer.name = "rank " + std::to_string(rank);
-  }
-  LaneSet set;
-  for (int rank = 0; rank < ranks; ++rank) {
-    held->probes.push_back(ProbeWriter::process()->openComm({}));
-    held->lanes.push_back(
-        std::make_unique<MemoryLane>(rank, peers, layout, tuning, held->probes.back()));
-    set.lanes.push_back(held->lanes.back().get());
-  }
-  set.keep = held;
-  return set;
-}
 
 struct Way {
   const char* name;
@@ -51,26 +17,16 @@ struct Way {
   size_t poolBytes;
 };
 
-MemoryTuning tuned(bool direct, size_t eager, size_t chunk, int depth) {
-  MemoryTuning tuning;
-  tuning.direct = direct;
-  tuning.eagerBytes = tuning.eagerFoldBytes = eager;
-  tuning.chunkBytes = tuning.rootChunkBytes = chunk;
-  tuning.directChunkBytes = 4096;
-  tuning.depth = depth;
-  tuning.streamBytes = 100000;
-  return tuning;
-}
-
 class MemoryLaneWays : public testing::TestWithParam<Way> {
  protected:
   MakeLanes make() const {
     Way way = GetParam();
-    return [way](int ranks) { return makeMemoryLanes(ranks, way.tuning, way.poolBytes); };
+    return [way](int ranks) { return memoryLaneSet(ranks, way.tuning, way.poolBytes); };
   }
 };
 
 TEST_P(MemoryLaneWays, CollectivesGiveExactResults) { collectivesGiveExactResults(make()); }
+TEST_P(MemoryLaneWays, SlicesGiveExactResults) { slicesGiveExactResults(make()); }
 TEST_P(MemoryLaneWays, MessagesArriveInOrder) { messagesArriveInOrder(make()); }
 TEST_P(MemoryLaneWays, BatchesMixMessagesAndCollectives) {
   batchesMixMessagesAndCollectives(make());
@@ -98,7 +54,7 @@ uint64_t finishedOperations(const probetest::Reader& reader) {
 // A rank that gives up hands its buffers back to its user: whoever was still reading them must not
 // take what he has read for a result.
 TEST(MemoryLane, WhoeverReadsTheMemoryOfARankThatGaveUpFails) {
-  LaneSet set = makeMemoryLanes(2, tuned(true, 0, 65536, 2), 1 << 20);  // threads: read in place
+  LaneSet set = memoryLaneSet(2, tuned(true, 0, 65536, 2), 1 << 20);  // threads: read in place
   std::vector<int32_t> data(50'000, 7), got(data.size());
   std::vector<Batch> batches(2);
   for (size_t rank = 0; rank < 2; ++rank) {
@@ -123,8 +79,39 @@ TEST(MemoryLane, WhoeverReadsTheMemoryOfARankThatGaveUpFails) {
   EXPECT_STREQ(set.lanes[1]->failure().text(), "rank 0 has had enough");
 }
 
+// The last poll was before the message came; the look around is after its sender has left.
+TEST(MemoryLane, AMessageThatCameBeforeItsSenderLeftIsTaken) {
+  LaneSet set = memoryLaneSet(2, tuned(false, 64, 4096, 3), 1 << 20);
+  std::vector<int32_t> sent(100, 7), got(sent.size());
+  Call call;
+  call.type = DataType::kInt32;
+  call.count = sent.size();
+  std::vector<Batch> batches(2);
+  call.kind = Collective::kRecv;
+  call.root = 1;
+  call.recv = got.data();
+  batches[0].single.push_back(call);
+  call.kind = Collective::kSend;
+  call.root = 0;
+  call.send = sent.data();
+  batches[1].single.push_back(call);
+  set.lanes[0]->start(batches[0]);
+  while (set.lanes[0]->poll() == Progress::kMoved) {
+  }
+  set.lanes[1]->start(batches[1]);
+  while (set.lanes[1]->poll() != Progress::kDone) {
+  }
+  set.lanes[1]->close();
+  EXPECT_TRUE(set.lanes[0]->check().ok());
+  EXPECT_TRUE(set.lanes[0]->check().ok());
+  while (set.lanes[0]->poll() == Progress::kMoved) {
+  }
+  EXPECT_EQ(set.lanes[0]->poll(), Progress::kDone);
+  EXPECT_EQ(got, sent);
+}
+
 TEST(MemoryLaneProbe, EveryCollectiveOfEveryRankIsRecordedWithItsEnd) {
-  LaneSet set = makeMemoryLanes(2, tuned(false, 1024, 65536, 2), 1 << 20);
+  LaneSet set = memoryLaneSet(2, tuned(false, 1024, 65536, 2), 1 << 20);
   ASSERT_FALSE(ProbeWriter::process()->path().empty());
   probetest::Reader reader(ProbeWriter::process()->path());
   const uint64_t before = finishedOperations(reader);
@@ -137,6 +124,7 @@ TEST(MemoryLaneProbe, EveryCollectiveOfEveryRankIsRecordedWithItsEnd) {
       call.send = data.data();
       call.recv = data.data();
       call.count = count;
+      call.seq = batch.collective.size();
       batch.collective.push_back(call);
     }
   }

@@ -79,6 +79,7 @@ class MessageLaneWays : public testing::TestWithParam<Way> {
 };
 
 TEST_P(MessageLaneWays, CollectivesGiveExactResults) { collectivesGiveExactResults(make()); }
+TEST_P(MessageLaneWays, SlicesGiveExactResults) { slicesGiveExactResults(make()); }
 TEST_P(MessageLaneWays, MessagesArriveInOrder) { messagesArriveInOrder(make()); }
 TEST_P(MessageLaneWays, BatchesMixMessagesAndCollectives) {
   batchesMixMessagesAndCollectives(make());

@@ -260,7 +260,11 @@ struct Hit {
   const char* args;
   int delayMillis;
   const char* hosts = "";
+  const char* lanes = "";
 };
+
+// Between a second copy of the library and our own lane.
+constexpr const char* kLanes = "vendor:1,memory:1";
 
 void hit(const Hit& h) {
   SCOPED_TRACE(std::string(h.body) + " " + h.args + " " + h.hosts);
@@ -270,6 +274,7 @@ void hit(const Hit& h) {
   o.how = h.how;
   o.args = h.args;
   o.hosts = h.hosts;
+  o.lanes = h.lanes;
   o.mayDie = plan.victims;
   RankRun run(h.body, o);
   run.start();
@@ -357,6 +362,23 @@ TEST(KillBetweenHosts, HitsTheParentAndItsChildren) {
 TEST(KillBetweenHosts, BeforeDestroyDelaysNobody) {
   hit({"KilledBeforeDestroy", 3, How::kProcesses, "1 destroy 0", 50, "012"});
   hit({"KilledBeforeDestroy", 3, How::kProcesses, "0 finalize 0", 50, "001"});
+}
+
+TEST(KillOverLanes, InOperationsIsARemoteErrorOnAllSurvivors) {
+  for (const char* hosts : {"", "0011"}) {
+    hit({"KilledInOperations", 4, How::kProcesses, "1 allreduce 4", 60, hosts, kLanes});
+    hit({"KilledInOperations", 4, How::kProcesses, "3 allreduce 2000000", 50, hosts, kLanes});
+    hit({"KilledInOperations", 4, How::kProcesses, "0 allgather 200000", 50, hosts, kLanes});
+    hit({"KilledInOperations", 4, How::kProcesses, "2 sendrecv 500000", 50, hosts, kLanes});
+  }
+}
+TEST(KillOverLanes, WhileOthersWaitEndsTheirWait) {
+  hit({"KilledWhileOthersWait", 3, How::kProcesses, "1 allreduce 1000000", 200, "", kLanes});
+  hit({"KilledWhileOthersWait", 3, How::kProcesses, "0 allreduce 1000000", 200, "",
+       "vendor,memory"});
+}
+TEST(KillOverLanes, InInitEndsTheOthersInit) {
+  hit({"KilledInInit", 4, How::kProcesses, "1 init 0", 300, "", kLanes});
 }
 
 }  // namespace

@@ -127,6 +127,10 @@ void RankRun::spawn(const std::vector<int>& ranks) {
                       options_.hosts[first % options_.hosts.size()]);
     changes.push_back("FLEXLINK_TEST_HOSTS=" + options_.hosts);
   }
+  if (!options_.lanes.empty()) {
+    changes.push_back("FLEXLINK_LANES=" + options_.lanes);
+    changes.push_back("FLEXLINK_NCCL_PATH=" FLEXLINK_SECOND_COPY);
+  }
   for (const std::string& entry : changes) {
     const std::string name = entry.substr(0, entry.find('=')) + "=";
     std::erase_if(envWords, [&](const std::string& word) { return word.starts_with(name); });

@@ -73,6 +73,7 @@ struct RunOptions {
   double deadlineSeconds = 60;   // for the whole run; times slowdown()
   std::string args;              // handed to every rank
   std::vector<std::string> env;  // "NAME=value" for all children; "NAME" removes it
+  std::string lanes;             // FLEXLINK_LANES, with a second copy as the vendor; "": our own
   std::string hosts;             // "0011": a host for each rank, then over again; "": one host
   std::vector<int> mayDie;       // ranks whose process may end by a signal (the test sends it)
   std::vector<int> absent;       // ranks that are not started at all

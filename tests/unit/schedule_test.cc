@@ -48,8 +48,9 @@ class World {
   }
 
   ScheduleCall callOf(int rank) const {
-    return {kind_,   rank, ranks_, root_, block_, states_[static_cast<size_t>(rank)].inPlace,
-            pattern_};
+    return {
+        kind_,   rank, ranks_, root_, block_, block_, states_[static_cast<size_t>(rank)].inPlace,
+        pattern_};
   }
 
   void run(uint32_t seed) {
@@ -225,7 +226,7 @@ TEST(Schedule, EveryPatternOfEveryCollectiveGivesTheResultInAnyOrder) {
     for (Collective kind : kKinds) {
       for (int ranks : {2, 3, 4, 5, 8, 11}) {
         for (size_t block : {64u, 1000u}) {
-          ScheduleCall call{kind, 0, ranks, 0, block, false, Pattern::kDirect};
+          ScheduleCall call{kind, 0, ranks, 0, block, block, false, Pattern::kDirect};
           if (!hasPattern(call, static_cast<Pattern>(pattern))) continue;
           bool mayBeInPlace = kind == Collective::kAllReduce || kind == Collective::kBroadcast;
           for (bool inPlace : {false, true}) {
@@ -245,7 +246,7 @@ TEST(Schedule, EveryPatternOfEveryCollectiveGivesTheResultInAnyOrder) {
 }
 
 Pattern chosen(Collective kind, int ranks, size_t bytes) {
-  return cheapestPattern({kind, 0, ranks, 0, bytes, false, Pattern::kDirect}, WireCost{});
+  return cheapestPattern({kind, 0, ranks, 0, bytes, bytes, false, Pattern::kDirect}, WireCost{});
 }
 
 TEST(PatternChoice, SmallAllReducesTakeOneHopAndLargeOnesFoldShards) {
@@ -265,7 +266,7 @@ TEST(PatternChoice, BroadcastsSpreadTheRootsWorkOnceThereAreManyRanks) {
 TEST(PatternChoice, WhatHasOnePatternTakesIt) {
   for (Collective kind : {Collective::kAllGather, Collective::kAlltoAll, Collective::kReduce}) {
     EXPECT_EQ(chosen(kind, 16, 1 << 20), Pattern::kDirect);
-    EXPECT_FALSE(hasPattern({kind, 0, 4, 0, 100, false, Pattern::kDirect}, Pattern::kRing));
+    EXPECT_FALSE(hasPattern({kind, 0, 4, 0, 100, 100, false, Pattern::kDirect}, Pattern::kRing));
   }
 }
 

@@ -52,7 +52,7 @@ Status runNow(ncclComm* shell, const Call& call) {
   if (isCollective(call.kind)) return shell->impl->runNow(call);
   Batch batch;
   addTo(&batch, call);
-  return shell->impl->runNow(batch);
+  return shell->impl->runNow(&batch);
 }
 
 std::shared_ptr<HostStream> ownStreamOf(ncclComm* shell) {
@@ -134,7 +134,7 @@ Status issueParts(std::vector<Part>& parts) {
     ShellLock lock(parts[0].shell);
     if (!parts[0].shell->impl)
       return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
-    return parts[0].shell->impl->runNow(parts[0].pending->batch);
+    return parts[0].shell->impl->runNow(&parts[0].pending->batch);
   }
   auto completion = std::make_shared<Completion>();
   Status status;

@@ -37,6 +37,8 @@ struct PortRange {
   X(bool, cma, "FLEXLINK_CMA", "", "1", "", "", "use cross-memory attach between processes of one host where the kernel allows it") \
   X(bool, directCopy, "FLEXLINK_DIRECT", "", "1", "", "", "read and write peers' ncclMemAlloc buffers in place") \
   X(bool, deterministic, "FLEXLINK_DETERMINISTIC", "", "0", "", "", "fix the split between lanes by a table, so that also a vendor lane's bits repeat") \
+  X(std::string, lanes, "FLEXLINK_LANES", "", "", "", "", "lanes that may carry collectives, e.g. vendor,memory; with parts their shares are fixed: vendor:3,memory:1; empty: our own") \
+  X(std::string, vendorPath, "FLEXLINK_NCCL_PATH", "", "", "", "", "the vendor's libnccl.so.2, absolute, for the vendor lane; on host memory a second copy of this library") \
   X(std::string, library, "FLEXLINK_LIBRARY", "", "", "", "", "the libnccl.so.2 that the perf program and the tests open; the library itself does not use it") \
   X(std::string, commId, "NCCL_COMM_ID", "", "", "", "", "host:port of rank 0, instead of passing the unique id around") \
   X(std::string, socketIfname, "NCCL_SOCKET_IFNAME", "", "", "", "", "interfaces to use: prefixes with commas; = exact, ^ all but these") \

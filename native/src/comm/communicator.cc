@@ -10,6 +10,7 @@
 #include "base/reactor.h"
 #include "base/settings.h"
 #include "comm/unique_id.h"
+#include "lane/vendor/vendor_lane.h"
 
 namespace flexlink {
 
@@ -29,7 +30,6 @@ Communicator::Communicator(CommParts parts, Driven* shell)
   probe_ = ProbeWriter::process()->openComm(info);
   probe_->state(ProbeState::kReady);
   lane_ = makeLane();
-  admitCookie(parts_.cookie);
 }
 
 std::unique_ptr<MemoryLane> Communicator::makeMemoryLane(ProbeComm* probe) const {
@@ -53,6 +53,32 @@ std::unique_ptr<MessageLane> Communicator::makeMessageLane(const std::vector<int
 }
 
 std::unique_ptr<Lane> Communicator::makeLane() {
+  std::unique_ptr<Lane> own = makeOwnLane();
+  if (parts_.vendor == nullptr) return own;
+  std::vector<std::unique_ptr<Lane>> lanes;
+  lanes.push_back(std::make_unique<VendorLane>(std::move(parts_.vendor), rank(), ranks(), probe_));
+  lanes.push_back(std::move(own));
+  std::optional<Weights> fixed = fixedWeights(parts_.cards[0].vendor);
+  auto board = std::make_shared<EpochBoard>(rank(), static_cast<int>(lanes.size()), fixed);
+  if (!fixed) joinEpochs(board);
+  return std::make_unique<SplitLane>(std::move(lanes), std::move(board));
+}
+
+// At the door of rank 0, as long as the communicator lives.
+void Communicator::joinEpochs(const std::shared_ptr<EpochBoard>& board) {
+  constexpr uint64_t kEpochsKey = ~uint64_t{0};  // no other meeting with this cookie has it
+  Result<SocketAddress> door = SocketAddress::fromBytes(parts_.cards[0].door);
+  if (!door.ok()) return;
+  Meeting meeting;
+  meeting.address = door.value();
+  meeting.cookie = parts_.cookie;
+  meeting.key = kEpochsKey;
+  meeting.size = static_cast<uint32_t>(ranks());
+  meeting.index = static_cast<uint32_t>(rank());
+  epochs_ = EpochMeeting::join(meeting, 2, board);
+}
+
+std::unique_ptr<Lane> Communicator::makeOwnLane() {
   const HostMap& hosts = parts_.hosts;
   if (hosts.hosts() == 1) return makeMemoryLane(probe_);
   std::vector<int> all(static_cast<size_t>(hosts.ranks()));
@@ -91,6 +117,7 @@ Communicator::~Communicator() {
   Result<Reactor*> reactor = Reactor::instance();
   // Peers may still read our segment: they hold their own mapping of it. Theirs are ours to unmap.
   reactor.value()->postAndWait([this] {
+    if (epochs_) epochs_->leave();
     if (!parts_.bundles.empty()) rememberLinks();
     for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
       MemoryPeer& peer = parts_.peers[rank];
@@ -176,7 +203,9 @@ void Communicator::failAll(const Status& status) {
   }
 }
 
+// With work at hand the last poll comes first: a peer that has left may have done its part before.
 Status Communicator::lookAtPeers() {
+  if (drive(true) != DriveResult::kIdle) return firstFailure();
   Status status = lane_->check();
   if (!status.ok()) failAll(status);
   return firstFailure();
@@ -255,17 +284,18 @@ Status Communicator::readyToRun() {
   return usable();
 }
 
-Status Communicator::runNow(const Call& call) {
+Status Communicator::runNow(Call call) {
   FLEXLINK_TRY(readyToRun());
-  probe_->entered(entered_++);
+  call.seq = entered_++;
+  probe_->entered(call.seq);
   lane_->startCollective(call);
   return finishNow();
 }
 
-Status Communicator::runNow(const Batch& batch) {
+Status Communicator::runNow(Batch* batch) {
   FLEXLINK_TRY(readyToRun());
-  noteEntered(batch);
-  lane_->start(batch);
+  number(batch);
+  lane_->start(*batch);
   return finishNow();
 }
 
@@ -297,14 +327,15 @@ Status Communicator::finishNow() {
   return {};
 }
 
-// Numbers the calls as the lane will: this is how the probe tells who has come how far.
-void Communicator::noteEntered(const Batch& batch) {
-  entered_ += batch.single.size() + batch.collective.size();
+// In the order in which lanes take them up: this is how the probe tells who has come how far.
+void Communicator::number(Batch* batch) {
+  for (Call& call : batch->single) call.seq = entered_++;
+  for (Call& call : batch->collective) call.seq = entered_++;
   if (entered_ != 0) probe_->entered(entered_ - 1);
 }
 
 void Communicator::enqueue(std::unique_ptr<PendingBatch> pending) {
-  noteEntered(pending->batch);
+  number(&pending->batch);
   shell_->work.fetch_add(1, std::memory_order_seq_cst);
   std::lock_guard<std::mutex> lock(incomingMutex_);
   incoming_.push_back(std::move(pending));

@@ -11,13 +11,16 @@
 #include <unordered_map>
 #include <vector>
 
+#include "comm/epoch_meeting.h"
 #include "comm/rendezvous.h"
+#include "comm/vendor_entry.h"
 #include "device/host/stream.h"
 #include "engine/engine.h"
 #include "flexlink/nccl.h"
 #include "lane/hier/hier_lane.h"
 #include "lane/memory/memory_lane.h"
 #include "lane/message/message_lane.h"
+#include "lane/split/split_lane.h"
 #include "link/tcp/tcp_door.h"
 #include "probe/probe_writer.h"
 
@@ -35,6 +38,7 @@ struct RankCard {
   int64_t eagerBytes;  // FLEXLINK_EAGER_BYTES
   int64_t chunkBytes;  // FLEXLINK_CHUNK_BYTES
   uint8_t cpus[128];   // affinity mask
+  VendorCard vendor;
 };
 
 struct CommConfig {
@@ -50,7 +54,7 @@ struct Attendant {
   bool dead() const;
 };
 
-// All that creation has found out; moved into the communicator.
+// All that creation has found out; moved into the communicator. The door admits the cookie.
 struct CommParts {
   int rank = 0;
   std::vector<RankCard> cards;
@@ -63,6 +67,7 @@ struct CommParts {
   std::vector<MemoryPeer> peers;
   std::vector<std::shared_ptr<Bundle>> bundles;  // by rank, of other hosts; empty: there are none
   MemoryTuning tuning;
+  std::unique_ptr<VendorComm> vendor;  // null: no vendor lane
   bool oversubscribed = false;
 };
 
@@ -119,8 +124,8 @@ class Communicator {
   size_t stagingBytes() const { return parts_.layout.stagingBytes(); }
 
   // With the shell's lock:
-  Status runNow(const Call& call);  // a collective; returns when it is done
-  Status runNow(const Batch& batch);
+  Status runNow(Call call);  // a collective; returns when it is done
+  Status runNow(Batch* batch);
   DriveResult drive(bool look);
   void drainOrFail();  // until no work is left
 
@@ -133,7 +138,7 @@ class Communicator {
   void giveUp(const Status& reason);
   void revoke();
   bool revoked() const { return revoked_.load(std::memory_order_acquire); }
-  Status lookAtPeers();  // with the lock, when idle
+  Status lookAtPeers();  // with the lock; never waits
   uint64_t nextOrdinal() { return ordinal_++; }
 
   // This process ends: peers need not take it for dead. Any thread.
@@ -152,12 +157,14 @@ class Communicator {
 
  private:
   std::unique_ptr<Lane> makeLane();
+  std::unique_ptr<Lane> makeOwnLane();
+  void joinEpochs(const std::shared_ptr<EpochBoard>& board);
   std::unique_ptr<MemoryLane> makeMemoryLane(ProbeComm* probe) const;
   std::unique_ptr<MessageLane> makeMessageLane(const std::vector<int>& ranks, int place,
                                                uint64_t id, ProbeComm* probe) const;
   void finish(PendingBatch* pending, const Status& status);
   void failAll(const Status& status);
-  void noteEntered(const Batch& batch);
+  void number(Batch* batch);
   void noteFailure(const Status& status);
   bool fencesOpen(const PendingBatch& pending) const;
   Status checkWait();
@@ -176,6 +183,7 @@ class Communicator {
   ProbeComm* unseen_ = nullptr;                     // of the lanes below a hier lane
   int nicsOut_ = -1;  // links in the probe that stand for NICs that are out; -1: not yet
   std::unique_ptr<Lane> lane_;
+  std::shared_ptr<EpochMeeting> epochs_;             // null: one lane, or fixed shares
   std::deque<std::unique_ptr<PendingBatch>> queue_;  // with the shell's lock
   std::mutex incomingMutex_;                         // guards incoming_; a leaf lock
   std::deque<std::unique_ptr<PendingBatch>> incoming_;

@@ -29,8 +29,9 @@ struct ColorKey {
 
 struct Readiness {
   int32_t code;
-  uint8_t cma;  // this rank may read the memory of all others
-  char text[507];
+  uint8_t cma;     // this rank may read the memory of all others
+  uint8_t vendor;  // its vendor lane is there
+  char text[506];
 };
 
 template <typename T>
@@ -65,7 +66,8 @@ class Creation : public std::enable_shared_from_this<Creation> {
   Status makeCard(std::string* bytes);
   Status checkCards() const;
   void reachPeers(std::vector<PeerNics> nics);
-  void sayReady(const Status& status);
+  void enterVendor();
+  void sayReady();
   bool oversubscribed() const;
   Status deadAttendant() const;
   void watchAttendants();
@@ -79,6 +81,11 @@ class Creation : public std::enable_shared_from_this<Creation> {
   std::vector<uint32_t> members_;  // parent ranks of the new communicator, in its order
   Round next_ = Round::kCards;
   std::shared_ptr<Paths> paths_;
+  std::optional<Status> reached_;        // how paths_ has ended
+  std::shared_ptr<VendorEntry> vendor_;  // null: not all ranks have the vendor
+  bool vendorSettled_ = true;
+  bool hasVendor_ = false;
+  bool admitted_ = false;  // the new communicator's cookie; from end() on its own affair
   bool ended_ = false;
 };
 
@@ -194,6 +201,7 @@ Status Creation::makeCard(std::string* bytes) {
   sched_getaffinity(0, sizeof cpus, &cpus);
   static_assert(sizeof cpus == sizeof card.cpus);
   memcpy(card.cpus, &cpus, sizeof cpus);
+  FLEXLINK_TRY_ASSIGN(card.vendor, myVendorCard(parts_.rank == 0));
   *bytes = asBytes(card);
   return {};
 }
@@ -220,6 +228,9 @@ void Creation::hearCards(const std::vector<std::string>& blobs) {
   std::vector<uint64_t> mine;
   for (const RankCard& card : parts_.cards) mine.push_back(card.process.hostHash);
   parts_.hosts = makeHostMap(parts_.rank, mine);
+  admitCookie(parts_.cookie);  // some may be back at the door before this rank is through
+  admitted_ = true;
+  enterVendor();
   bool severalHosts =
       std::any_of(hosts.begin(), hosts.end(), [&](uint64_t host) { return host != hosts.front(); });
   severalHosts ? sayNics() : reachPeers({});
@@ -263,16 +274,47 @@ void Creation::hearNics(const std::vector<std::string>& blobs) {
 }
 
 void Creation::reachPeers(std::vector<PeerNics> nics) {
-  if (parts_.cards.empty()) return sayReady({});  // no colour
+  reached_.reset();
+  if (parts_.cards.empty()) {  // no colour
+    reached_ = Status();
+    return sayReady();
+  }
   auto self = shared_from_this();
-  paths_ = std::make_shared<Paths>(&parts_, std::move(nics),
-                                   [self](const Status& status) { self->sayReady(status); });
+  paths_ = std::make_shared<Paths>(&parts_, std::move(nics), [self](const Status& status) {
+    self->reached_ = status;
+    self->sayReady();
+  });
   paths_->start();
 }
 
-void Creation::sayReady(const Status& status) {
-  if (ended_) return;
+// All of them could open it: their communicator in it is made while paths are connected.
+void Creation::enterVendor() {
+  bool wanted = false, all = !parts_.cards.empty();
+  for (const RankCard& card : parts_.cards) {
+    wanted = wanted || card.vendor.wanted != 0;
+    all = all && card.vendor.able != 0;
+  }
+  if (wanted && !all) FLEXLINK_INFO(kInit, "no vendor lane: not every rank could open it");
+  if (!all) return;
+  vendorSettled_ = false;
+  auto self = shared_from_this();
+  vendor_ = VendorEntry::start(static_cast<int>(members_.size()), parts_.rank,
+                               parts_.cards[0].vendor, [self](const Status& status) {
+                                 if (!status.ok()) {
+                                   FLEXLINK_WARN("no vendor lane: %s", status.text());
+                                 }
+                                 self->hasVendor_ = status.ok();
+                                 self->vendorSettled_ = true;
+                                 self->sayReady();
+                               });
+}
+
+// Once paths and vendor are there, or cannot be.
+void Creation::sayReady() {
+  if (ended_ || !reached_ || (reached_->ok() && !vendorSettled_)) return;
+  const Status& status = *reached_;
   Readiness ready{};
+  ready.vendor = hasVendor_;
   ready.code = static_cast<int32_t>(status.code());
   ready.cma = status.ok() && (paths_ == nullptr || paths_->cma());
   strncpy(ready.text, status.text(), sizeof ready.text - 1);
@@ -281,11 +323,11 @@ void Creation::sayReady(const Status& status) {
 }
 
 void Creation::hearReadiness(const std::vector<std::string>& blobs) {
-  bool cma = true;
+  bool cma = true, vendor = hasVendor_;
   for (size_t i = 0; i < blobs.size(); ++i) {
     Readiness ready;
     if (!fromBytes(blobs[i], &ready))
-      ready = Readiness{static_cast<int32_t>(Code::kInternal), 0, {}};
+      ready = Readiness{static_cast<int32_t>(Code::kInternal), 0, 0, {}};
     ready.text[sizeof ready.text - 1] = '\0';
     auto code = static_cast<Code>(ready.code);
     if (code != Code::kOk) {
@@ -293,6 +335,7 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
     }
     bool member = std::find(members_.begin(), members_.end(), i) != members_.end();
     cma = cma && (!member || ready.cma != 0);
+    vendor = vendor && (!member || ready.vendor != 0);
   }
   if (parts_.cards.empty()) return end({});  // no colour, no communicator
   TuningFacts facts;
@@ -303,6 +346,7 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   facts.eagerBytes = parts_.cards[0].eagerBytes;
   facts.chunkBytes = parts_.cards[0].chunkBytes;
   parts_.tuning = memoryTuning(facts);
+  if (vendor) parts_.vendor = vendor_->take();
   end({});
 }
 
@@ -322,6 +366,10 @@ void Creation::end(const Status& status) {
   if (ended_) return;
   ended_ = true;
   plan_.attendants.clear();
+  if (vendor_) {
+    vendor_->cancel();
+    Reactor::instance().value()->post([held = std::move(vendor_)] {});
+  }
   if (paths_) {
     paths_->cancel();
     Reactor::instance().value()->post([held = std::move(paths_)] {});  // it holds us
@@ -345,6 +393,7 @@ void Creation::end(const Status& status) {
       peer.process->forget(parts_.cards[rank].segmentRegion);
       releasePeer(std::move(peer.process));
     }
+    if (admitted_) dismissCookie(parts_.cookie);
     parts_ = CommParts{};
   }
   std::lock_guard<std::mutex> lock(shell_->life);

@@ -41,6 +41,10 @@ inline constinit thread_local bool aboutToSleep = false;
 // is lost if it rests, and a core is won.
 inline constinit thread_local int64_t restUntil = 0;
 
+// What this thread has polled last waits for somebody who rings no doorbell: it may sleep only for
+// naps. Set by a poll, taken back by the wait that follows it.
+inline constinit thread_local bool nobodyRings = false;
+
 class LastLook {
  public:
   LastLook() { aboutToSleep = true; }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 #include "base/clock.h"
 #include "device/host/doorbell.h"
@@ -65,6 +66,7 @@ class Waiter {
   void idle(Doorbell& bell, NothingYet&& nothingYet,
             int64_t maxSleepNanos = WaitPolicy::kSleepNanos) {
     look_ = false;
+    const bool naps = std::exchange(nobodyRings, false);
     ++rounds_;
     bool mayRest = restUntil != 0 && rounds_ > kRoundsBeforeRest;
     if (since_ == 0 && !mayRest && rounds_ < policy_.freeSpins) return cpuRelax();
@@ -77,6 +79,9 @@ class Waiter {
     look_ = now - lastLook_ > kLookNanos;
     if (look_) lastLook_ = now;
     int64_t waited = now - since_;
+    if (naps)
+      maxSleepNanos =
+          std::min(maxSleepNanos, std::clamp(waited / kNapPart, kNapNanos, kLongestNapNanos));
     if (mayRest && restUntil != 0) {
       bell.sleep(std::min({restUntil - now, kRestNanos, maxSleepNanos}), nothingYet);
     } else if (waited < policy_.spinNanos) {
@@ -101,6 +106,10 @@ class Waiter {
   static constexpr int kYieldsBeforeLook = 2;
   static constexpr int kRoundsBeforeRest = 4;
   static constexpr int64_t kRestNanos = 150'000;
+  // A nap adds at most this part to a wait, or the shortest nap.
+  static constexpr int64_t kNapPart = 16;
+  static constexpr int64_t kNapNanos = 50'000;
+  static constexpr int64_t kLongestNapNanos = 20'000'000;
   static constexpr int64_t kLookNanos = 50'000;
 
   WaitPolicy policy_;

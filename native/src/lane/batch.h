@@ -21,7 +21,6 @@ struct WindowTarget {
 struct Whole {
   uint64_t signature = 0;  // packSignature()
   uint64_t count = 0;
-  uint64_t seq = 0;  // its number in the communicator
 };
 
 // One call of the user, its arguments already checked. Buffers are the user's; they stay valid
@@ -34,6 +33,8 @@ struct Call {
   const void* send = nullptr;
   void* recv = nullptr;
   size_t count = 0;                     // elements, as in the API; WaitSignal: signals to wait for
+  size_t stride = 0;                    // elements between blocks, where they are parts; 0: count
+  uint64_t seq = 0;                     // number of the user's call in the communicator
   uint64_t scalar = 0;                  // kPreMulSum: this rank's factor, the bits of `type`
   const void* scalarAddress = nullptr;  // not null: the factor is read here when the call runs
   uint32_t signal = 0;                  // one-sided: index of the signal counter
@@ -41,6 +42,9 @@ struct Call {
   const Whole* whole = nullptr;         // not null: this call is a part of that one
   int32_t divisor = 0;                  // kAvg: of the sum; 0: the number of the lane's ranks
 };
+
+// Elements from the beginning of one rank's block to that of the next.
+constexpr size_t strideOf(const Call& call) { return call.stride != 0 ? call.stride : call.count; }
 
 constexpr bool isRooted(Collective kind) {
   return kind == Collective::kBroadcast || kind == Collective::kReduce ||
@@ -51,6 +55,19 @@ constexpr bool folds(Collective kind) {
          kind == Collective::kReduceScatter;
 }
 constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }
+
+// The part of a collective that is about elements [begin, begin + count) of every block; `whole`
+// stands for the call and outlives the part.
+inline Call sliceOf(const Call& call, size_t begin, size_t count, const Whole* whole) {
+  const size_t skipped = begin * typeSize(call.type);
+  Call part = call;
+  if (call.send != nullptr) part.send = static_cast<const uint8_t*>(call.send) + skipped;
+  if (call.recv != nullptr) part.recv = static_cast<uint8_t*>(call.recv) + skipped;
+  part.count = count;
+  part.stride = strideOf(call);
+  part.whole = whole;
+  return part;
+}
 
 // Calls that may wait for one peer only (all of them progress together), then calls that all ranks
 // make, one after the other. Every rank builds its batches by this rule, so none waits for an order

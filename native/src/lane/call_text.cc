@@ -20,17 +20,17 @@ ProbeSignature probeCall(const Call& call, size_t bytes) {
   return signature;
 }
 
-void beginSingles(ProbeComm* probe, uint64_t seq, const std::vector<Call>& calls, uint8_t lane) {
+void beginSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane) {
   const Call& first = calls.front();
-  probe->begin(seq, probeCall(first, first.count * typeSize(first.type)), lane);
+  probe->begin(first.seq, probeCall(first, first.count * typeSize(first.type)), lane);
   probe->phase(ProbePhase::kMoving, lane);
 }
 
-size_t endSingles(ProbeComm* probe, uint64_t* seq, const std::vector<Call>& calls, uint8_t lane) {
+size_t endSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane) {
   size_t sum = 0;
   for (const Call& call : calls) {
     size_t bytes = call.count * typeSize(call.type);
-    probe->ended((*seq)++, probeCall(call, bytes), 0, lane);
+    probe->ended(call.seq, probeCall(call, bytes), 0, lane);
     sum += bytes;
   }
   probe->rest(lane);

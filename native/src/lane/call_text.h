@@ -26,9 +26,9 @@ inline uint64_t countOf(const Call& call) {
 ProbeSignature probeCall(const Call& call, size_t bytes);
 
 // The calls of a batch that concern one peer, which progress together. The end of all of them, for
-// lanes that learn of no other; returns their bytes, and moves *seq on.
-void beginSingles(ProbeComm* probe, uint64_t seq, const std::vector<Call>& calls, uint8_t lane);
-size_t endSingles(ProbeComm* probe, uint64_t* seq, const std::vector<Call>& calls, uint8_t lane);
+// lanes that learn of no other, returns their bytes.
+void beginSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane);
+size_t endSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane);
 
 // "AllReduce of 100 float32, sum", for messages.
 std::string describeCall(uint64_t signature, uint64_t count);

@@ -16,6 +16,13 @@ enum class Progress : uint8_t {
   kFailed,   // it never will be: failure() says why
 };
 
+// How a lane can carry a call.
+enum class Carries : uint8_t {
+  kNot,
+  kWhole,   // all of it
+  kSlices,  // all of it, or any slice beside other lanes
+};
+
 struct LaneState {
   const char* name;
   uint64_t operations;  // collectives and single calls finished
@@ -27,8 +34,10 @@ class Lane {
  public:
   virtual ~Lane() = default;
 
-  // Can this lane carry the call between these ranks? Ok, or the reason why not.
-  virtual Status carries(const Call& call) const = 0;
+  // The same answer on all ranks: of the call it regards nothing that may differ between them.
+  virtual Carries carries(const Call& call) const {
+    return isCollective(call.kind) ? Carries::kSlices : Carries::kWhole;
+  }
 
   // Takes up the next batch; the caller keeps it alive until kDone or kFailed.
   virtual void start(const Batch& batch) = 0;

@@ -62,7 +62,7 @@ class Direct {
 
   // The segment's part of block `index` of a buffer with a block for each rank.
   ByteRange ofBlock(int index) const {
-    size_t base = static_cast<size_t>(index) * call_.block;
+    size_t base = static_cast<size_t>(index) * call_.stride;
     return {base + std::min(call_.block, segment_.begin),
             base + std::min(call_.block, segment_.end)};
   }

@@ -55,6 +55,7 @@ struct ScheduleCall {
   int ranks = 1;
   int root = 0;
   size_t block = 0;      // of one rank's block: count x size of the type
+  size_t stride = 0;     // from the beginning of one rank's block to that of the next
   bool inPlace = false;  // what this rank owes itself is already where it belongs
   Pattern pattern = Pattern::kDirect;
 };

@@ -21,15 +21,13 @@ HierLane::HierLane(HostMap map, HierLanes lanes, ProbeComm* probe)
   pairs_.lane = lanes_.pairs.get();
 }
 
-Status HierLane::carries(const Call&) const { return {}; }
-
 void HierLane::start(const Batch& batch) {
   batch_ = &batch;
   batchIndex_ = 0;
   idle_ = false;
   singles_ = !batch.single.empty();
   if (!singles_) return nextCall();
-  beginSingles(probe_, seq_, batch.single, kProbeLane);
+  beginSingles(probe_, batch.single, kProbeLane);
   segments_ = 1;
 }
 
@@ -47,19 +45,19 @@ void HierLane::nextCall() {
     return;
   }
   call_ = batch_->collective[batchIndex_++];
-  whole_ = {packSignature(call_), call_.count, seq_};
+  whole_ = {signatureOf(call_), countOf(call_)};
   segmentElements_ = hierSegmentElements(map_, call_);
   segments_ = std::max<size_t>(1, (call_.count + segmentElements_ - 1) / segmentElements_);
-  probe_->begin(seq_, probeCall(call_, call_.count * typeSize(call_.type)), kProbeLane);
+  probe_->begin(call_.seq, probeCall(call_, call_.count * typeSize(call_.type)), kProbeLane);
   probe_->phase(ProbePhase::kMoving, kProbeLane);
 }
 
 void HierLane::endCall() {
   size_t bytes = 0;
   if (singles_) {
-    bytes = endSingles(probe_, &seq_, batch_->single, kProbeLane);
+    bytes = endSingles(probe_, batch_->single, kProbeLane);
   } else {
-    probe_->end(seq_++, 0, kProbeLane);
+    probe_->end(call_.seq, 0, kProbeLane);
     bytes = call_.count * typeSize(call_.type);
   }
   operations_.fetch_add(singles_ ? batch_->single.size() : 1, std::memory_order_relaxed);
@@ -238,7 +236,7 @@ void HierLane::close() {
 void HierLane::probeFailure(const Status& status) {
   if (idle_ || probedFailure_) return;
   probedFailure_ = true;
-  probe_->end(seq_, static_cast<uint8_t>(status.code()), kProbeLane);
+  probe_->end(call_.seq, static_cast<uint8_t>(status.code()), kProbeLane);
 }
 
 LaneState HierLane::state() const {

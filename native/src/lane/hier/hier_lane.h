@@ -27,7 +27,6 @@ class HierLane final : public Lane {
   // `probe` outlives the lane.
   HierLane(HostMap map, HierLanes lanes, ProbeComm* probe);
 
-  Status carries(const Call& call) const override;
   void start(const Batch& batch) override;
   void startCollective(const Call& call) override;
   Progress poll() override;
@@ -100,7 +99,6 @@ class HierLane final : public Lane {
   std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
   std::mutex abortMutex_;             // guards abortReason_; a leaf lock
   Status abortReason_;
-  uint64_t seq_ = 0;  // calls finished, of both kinds
   bool probedFailure_ = false;
   std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
   std::atomic<uint64_t> bytes_{0};

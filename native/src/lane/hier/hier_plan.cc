@@ -67,7 +67,7 @@ class Planner {
     return static_cast<uint8_t*>(call_.recv) + element * size_;
   }
   size_t blockAt(int rank) const {
-    return static_cast<size_t>(rank) * call_.count + segment_.begin;
+    return static_cast<size_t>(rank) * strideOf(call_) + segment_.begin;
   }
 
   Call part(Collective kind, const void* from, void* to, size_t count, int root = 0) const {
@@ -76,6 +76,7 @@ class Planner {
     one.send = from;
     one.recv = to;
     one.count = count;
+    one.stride = 0;
     one.root = root;
     one.whole = whole_;
     return one;

@@ -113,12 +113,12 @@ bool MemoryLane::pullBlocks(ByteRange part) {
   bool fromRoot = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter;
   if (call_.kind == Collective::kGather && !isRoot()) return true;
   bool personal = call_.kind == Collective::kAlltoAll || call_.kind == Collective::kScatter;
-  size_t mine = personal ? static_cast<size_t>(rank_) * shape_.block : 0;
+  size_t mine = personal ? blockAt(rank_) : 0;
   auto* recv = static_cast<uint8_t*>(call_.recv);
   for (int turn = 1; turn <= ranks_; ++turn) {
     int rank = (rank_ + turn) % ranks_;
     if (fromRoot && rank != call_.root) continue;
-    uint8_t* to = recv + (fromRoot ? 0 : static_cast<size_t>(rank) * shape_.block) + part.begin;
+    uint8_t* to = recv + (fromRoot ? 0 : blockAt(rank)) + part.begin;
     ByteRange range{mine + part.begin, mine + part.end};
     if (rank != rank_) {
       if (!pull(rank, false, range, to)) return false;

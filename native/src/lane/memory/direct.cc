@@ -45,8 +45,8 @@ void MemoryLane::writeBuffers(EntryBuffers* out) {
     bool recvWhole = call_.kind == Collective::kAllGather || call_.kind == Collective::kAlltoAll ||
                      call_.kind == Collective::kGather;
     RegionTable& table = RegionTable::instance();
-    send = table.find(call_.send, sendWhole ? shape_.total : shape_.block);
-    recv = table.find(call_.recv, recvWhole ? shape_.total : shape_.block);
+    send = table.find(call_.send, sendWhole ? span() : shape_.block);
+    recv = table.find(call_.recv, recvWhole ? span() : shape_.block);
   }
   buffers.sendRegion = send.id;
   buffers.sendOffset = send.offset;
@@ -182,7 +182,7 @@ void MemoryLane::directCopy(size_t index) {
   ByteRange part = chunkOf(shape_.block, tuning_.directChunkBytes, static_cast<int64_t>(index));
   auto* recv = static_cast<uint8_t*>(call_.recv);
   uint32_t mask = resultMask();
-  size_t mine = static_cast<size_t>(rank_) * shape_.block;
+  size_t mine = blockAt(rank_);
   auto copy = [&](uint8_t* to, const void* base, size_t offset) {
     const uint8_t* from = static_cast<const uint8_t*>(base) + offset + part.begin;
     void* dst = to + part.begin;
@@ -201,8 +201,9 @@ void MemoryLane::directCopy(size_t index) {
   }
   for (int turn = 0; turn < ranks_; ++turn) {
     // Each rank begins with its right neighbour, so that not all read one rank's memory at once.
-    auto rank = static_cast<size_t>((rank_ + 1 + turn) % ranks_);
-    copy(recv + rank * shape_.block, sendOf_[rank], call_.kind == Collective::kAlltoAll ? mine : 0);
+    int rank = (rank_ + 1 + turn) % ranks_;
+    copy(recv + blockAt(rank), sendOf_[static_cast<size_t>(rank)],
+         call_.kind == Collective::kAlltoAll ? mine : 0);
   }
 }
 

@@ -29,11 +29,23 @@ void MemoryLane::writeEager(Entry* entry) {
     bool alone = dsts[1] == nullptr || dsts[1] == send;
     return copyTo(dsts, alone ? 1 : 2, send, shape_.payload, sharedMask() & 1u);
   }
-  size_t mine = static_cast<size_t>(rank_) * shape_.block;
+  if (shape_.stride != shape_.block) return writeBlocks(to);
+  size_t mine = blockAt(rank_);
   size_t parts[2][2] = {{0, mine}, {mine + shape_.block, shape_.total}};
   for (auto [begin, end] : parts) {
     void* at = to + (begin == 0 ? 0 : begin - shape_.block);
     if (begin != end) copyTo(&at, 1, send + begin, end - begin, sharedMask());
+  }
+}
+
+// A part of every peer's block, one behind the other.
+void MemoryLane::writeBlocks(uint8_t* to) {
+  for (int rank = 0; rank < ranks_; ++rank) {
+    if (rank == rank_) continue;
+    void* at = to;
+    copyTo(&at, 1, static_cast<const uint8_t*>(call_.send) + blockAt(rank), shape_.block,
+           sharedMask());
+    to += shape_.block;
   }
 }
 
@@ -45,7 +57,7 @@ uint8_t* MemoryLane::ownResult() const {
       if (!isRoot()) return nullptr;
       [[fallthrough]];
     case Collective::kAllGather:
-      return recv + static_cast<size_t>(rank_) * shape_.block;
+      return recv + blockAt(rank_);
     case Collective::kBroadcast:
       return recv;
     default:
@@ -56,11 +68,13 @@ uint8_t* MemoryLane::ownResult() const {
 // What `from` gives to this rank: its whole payload, or the block for this rank. This rank's own is
 // read from the user's buffer: no entry holds it.
 const uint8_t* MemoryLane::eagerSource(int from) const {
-  auto mine = shape_.blocks ? static_cast<size_t>(rank_) * shape_.block : 0;
-  if (from == rank_) return static_cast<const uint8_t*>(call_.send) + mine;
+  if (!shape_.blocks) {
+    return from == rank_ ? static_cast<const uint8_t*>(call_.send) : eagerPayload(from);
+  }
+  if (from == rank_) return static_cast<const uint8_t*>(call_.send) + blockAt(rank_);
   // The block of `from` itself is left out before this rank's.
-  if (shape_.blocks && from < rank_) mine -= shape_.block;
-  return eagerPayload(from) + mine;
+  auto before = static_cast<size_t>(from < rank_ ? rank_ - 1 : rank_);
+  return eagerPayload(from) + before * shape_.block;
 }
 
 void MemoryLane::copyEager(uint8_t* to, int from) {
@@ -118,7 +132,7 @@ void MemoryLane::consumeEager() {
     case Collective::kAlltoAll:
       for (int rank = 0; rank < ranks_; ++rank) {
         if (rank == rank_ && call_.kind != Collective::kAlltoAll) continue;  // writeEager() did it
-        copyEager(recv + static_cast<size_t>(rank) * shape_.block, rank);
+        copyEager(recv + blockAt(rank), rank);
       }
       return;
     default:

@@ -51,9 +51,8 @@ MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout la
   signalsSent_.resize(ranks * kSignals);
   signalsTaken_.resize(ranks * kSignals);
   blockedPeers_.resize(ranks);
+  seenLeaving_.resize(ranks);
 }
-
-Status MemoryLane::carries(const Call&) const { return {}; }
 
 void MemoryLane::start(const Batch& batch) {
   batch_ = &batch;
@@ -86,6 +85,7 @@ void MemoryLane::beginCollective() {
   auto ranks = static_cast<size_t>(ranks_);
   shape.element = typeSize(call_.type);
   shape.block = call_.count * shape.element;
+  shape.stride = strideOf(call_) * shape.element;
   shape.total = shape.payload = shape.block;
   switch (call_.kind) {
     case Collective::kAllReduce:
@@ -117,21 +117,21 @@ void MemoryLane::beginCollective() {
   mayBeDirect_ = eager_ && tuning_.direct && shape.payload >= tuning_.directBytes;
   meetNext_ = 0;
   stage_ = Stage::kEnter;
-  probe_->begin(probeSeq_, probeCall(call_, shape.total));
+  probe_->begin(call_.seq, probeCall(call_, shape.total));
   probe_->phase(ProbePhase::kMeeting);
 }
 
 void MemoryLane::probeFailure(const Status& status) {
   if (stage_ == Stage::kIdle || probedFailure_) return;
   probedFailure_ = true;
-  probe_->end(probeSeq_, static_cast<uint8_t>(status.code()));
+  probe_->end(seqAtHand(), static_cast<uint8_t>(status.code()));
 }
 
 Progress MemoryLane::finishCollective() {
   ++seq_;
   if (shape_.payload > kEntryPayload && eager_) eagerAt_ += wholeLines(shape_.payload);
   if (timed()) reportWay();
-  probe_->end(probeSeq_++, 0);
+  probe_->end(call_.seq, 0);
   operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   bytes_.store(bytes_.load(std::memory_order_relaxed) + shape_.total, std::memory_order_relaxed);
   nextCollective();
@@ -267,7 +267,7 @@ Status MemoryLane::mismatch(int peer) const {
       Code::kInvalidUsage,
       "operation %llu does not match: rank %d called %s, rank %d called %s; all ranks "
       "must make the same calls in the same order",
-      static_cast<unsigned long long>(numberForPeople()), peers_[static_cast<size_t>(first)].rank,
+      static_cast<unsigned long long>(call_.seq), peers_[static_cast<size_t>(first)].rank,
       describeCall(a.signature, a.count).c_str(), peers_[static_cast<size_t>(second)].rank,
       describeCall(b.signature, b.count).c_str());
 }
@@ -288,18 +288,26 @@ bool MemoryLane::satisfied(int peer) const {
   return header.clock.load(std::memory_order_acquire) >= end;
 }
 
-Status MemoryLane::deadOrGone(int peer) const {
+// A message that is awaited may have come between the last poll and the peer's leaving: only a poll
+// after that tells.
+bool MemoryLane::missesMessages(int peer, bool closed) {
+  const auto at = static_cast<size_t>(peer);
+  if (!closed) return true;
+  if (blockedPeers_[at] == 0) return false;
+  if (seenLeaving_[at] == 0) seenLeaving_[at] = polls_;
+  return seenLeaving_[at] != polls_;
+}
+
+Status MemoryLane::deadOrGone(int peer) {
   const MemoryPeer& who = peers_[static_cast<size_t>(peer)];
   bool dead = who.process != nullptr && who.process->dead();
   bool closed = who.segment.header().closed.load(std::memory_order_acquire) != 0;
   if (!dead && !closed) return {};
-  bool needed = stage_ == Stage::kSingle
-                    ? (!closed || blockedPeers_[static_cast<size_t>(peer)] != 0)
-                    : !satisfied(peer);
+  bool needed = stage_ == Stage::kSingle ? missesMessages(peer, closed) : !satisfied(peer);
   if (!needed) return {};
   return makeStatus(Code::kRemote, "%s %s while rank %d waits in operation %llu (%s)",
                     who.name.c_str(), closed ? "has left the communicator" : "is dead", myRank(),
-                    static_cast<unsigned long long>(numberForPeople()),
+                    static_cast<unsigned long long>(call_.seq),
                     stage_ == Stage::kSingle
                         ? "point to point"
                         : describeCall(signatureOf(call_), countOf(call_)).c_str());

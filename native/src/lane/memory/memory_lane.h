@@ -49,7 +49,6 @@ class MemoryLane final : public Lane {
   MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout layout, MemoryTuning tuning,
              ProbeComm* probe);
 
-  Status carries(const Call& call) const override;
   void start(const Batch& batch) override;
   Progress poll() override;
   Status check() override;
@@ -86,7 +85,8 @@ class MemoryLane final : public Lane {
   struct Shape {
     size_t element = 1;
     size_t block = 0;       // count * element
-    size_t total = 0;       // of the larger buffer
+    size_t stride = 0;      // from one block to the next
+    size_t total = 0;       // of the larger buffer; where there are blocks: of all of them
     size_t payload = 0;     // what this collective's entry carries when it is eager
     size_t shard = 0;       // longest piece that one rank owns or moves in the staged way
     bool personal = false;  // every peer gets a different piece
@@ -121,20 +121,27 @@ class MemoryLane final : public Lane {
   bool anybodyGaveUp();
   Status mismatch(int peer) const;
   bool satisfied(int peer) const;
-  Status deadOrGone(int peer) const;
+  bool missesMessages(int peer, bool closed);
+  Status deadOrGone(int peer);
   Status boardStatus(int rank) const;
   Entry& entryOf(int peer) const {
     return peers_[static_cast<size_t>(peer)].segment.header().entries[seq_ & 1];
   }
   const Segment& mySegment() const { return peers_[static_cast<size_t>(rank_)].segment; }
   bool isRoot() const { return call_.root == rank_; }
+  size_t blockAt(int rank) const { return static_cast<size_t>(rank) * shape_.stride; }
+  // From the beginning of the first block to the end of the last.
+  size_t span() const { return blockAt(ranks_ - 1) + shape_.block; }
+  uint64_t seqAtHand() const {
+    return stage_ == Stage::kSingle ? batch_->single.front().seq : call_.seq;
+  }
   int myRank() const { return peers_[static_cast<size_t>(rank_)].rank; }
-  uint64_t numberForPeople() const { return call_.whole != nullptr ? call_.whole->seq : seq_; }
 
   // eager.cc
   const uint8_t* eagerPayload(int peer) const;
   const uint8_t* eagerSource(int from) const;
   void writeEager(Entry* entry);
+  void writeBlocks(uint8_t* to);
   uint8_t* ownResult() const;
   void consumeEager();
   void copyEager(uint8_t* to, int from);
@@ -207,7 +214,6 @@ class MemoryLane final : public Lane {
   const MemoryTuning tuning_;
   bool oneProcess_ = true;  // all ranks are threads of this process
   ProbeComm* const probe_;
-  uint64_t probeSeq_ = 0;  // number of the call at hand: calls finished, of both kinds
   bool probedFailure_ = false;
 
   Stage stage_ = Stage::kIdle;
@@ -223,6 +229,9 @@ class MemoryLane final : public Lane {
   size_t batchIndex_ = 0;
   std::vector<Single> singles_;
   std::vector<uint8_t> blockedPeers_;
+  // Peers that had left when messages of theirs were missing: at which poll that was seen.
+  std::vector<uint64_t> seenLeaving_;
+  uint64_t polls_ = 1;
 
   // The collective at hand.
   Call call_;

@@ -51,11 +51,12 @@ std::string describeSingle(const char* what, uint64_t count, uint64_t type) {
 
 void MemoryLane::startSingles() {
   singles_.assign(batch_->single.size(), Single{});
-  beginSingles(probe_, probeSeq_, batch_->single, FLEXLINK_PROBE_LANE_MEMORY);
+  beginSingles(probe_, batch_->single, FLEXLINK_PROBE_LANE_MEMORY);
 }
 
 Progress MemoryLane::pollSingles() {
   // Messages of one direction of a pair keep the order of the calls, and so do signals.
+  ++polls_;
   std::fill(blockedPeers_.begin(), blockedPeers_.end(), uint8_t{0});
   bool moved = false;
   bool all = true;
@@ -77,7 +78,7 @@ Progress MemoryLane::pollSingles() {
     if (progress == Progress::kDone) {
       single.done = true;
       // Many may be under way at once; the probe hears of each when it is done.
-      probe_->ended(probeSeq_ + i, probeCall(call, call.count * typeSize(call.type)), 0);
+      probe_->ended(call.seq, probeCall(call, call.count * typeSize(call.type)), 0);
       operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       bytes_.store(bytes_.load(std::memory_order_relaxed) + call.count * typeSize(call.type),
                    std::memory_order_relaxed);
@@ -89,7 +90,6 @@ Progress MemoryLane::pollSingles() {
   }
   if (!all) return moved ? Progress::kMoved : Progress::kWaiting;
   probe_->rest();
-  probeSeq_ += singles_.size();
   nextCollective();
   return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
 }

@@ -49,8 +49,7 @@ ByteRange MemoryLane::pieceOf(int rank) const {
   if (call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce) {
     return shardOf(shape_.block, ranks_, rank);
   }
-  size_t begin = static_cast<size_t>(rank) * shape_.block;
-  return {begin, begin + shape_.block};
+  return {blockAt(rank), blockAt(rank) + shape_.block};
 }
 
 MemoryLane::WaitFor MemoryLane::stagedWaitsFor(int stage) const {
@@ -121,8 +120,7 @@ void MemoryLane::stageIn(int64_t chunk) {
     return;
   }
   ByteRange part = chunkOf(shape_.block, chunkBytes_, chunk);
-  size_t mine =
-      call_.kind == Collective::kBroadcast ? 0 : static_cast<size_t>(rank_) * shape_.block;
+  size_t mine = call_.kind == Collective::kBroadcast ? 0 : blockAt(rank_);
   bool keeps = call_.kind != Collective::kGather || isRoot();
   void* dsts[2] = {inSlot(rank_, chunk, 0), keeps ? recv + mine + part.begin : nullptr};
   bool stages = call_.kind != Collective::kGather || !isRoot();

@@ -60,8 +60,6 @@ MessageLane::~MessageLane() {
   }
 }
 
-Status MessageLane::carries(const Call&) const { return {}; }
-
 void MessageLane::start(const Batch& batch) {
   batch_ = &batch;
   batchIndex_ = 0;
@@ -86,8 +84,10 @@ void MessageLane::nextCollective() {
 }
 
 void MessageLane::beginCollective() {
-  shape_ = {call_.kind, rank_, ranks_, call_.root, call_.count * typeSize(call_.type), false};
-  size_t mine = static_cast<size_t>(rank_) * shape_.block;
+  const size_t element = typeSize(call_.type);
+  shape_ = {call_.kind, rank_, ranks_, call_.root, call_.count * element, strideOf(call_) * element,
+            false};
+  size_t mine = static_cast<size_t>(rank_) * shape_.stride;
   const auto* recv = static_cast<const uint8_t*>(call_.recv);
   switch (call_.kind) {
     case Collective::kAllGather:
@@ -109,7 +109,7 @@ void MessageLane::beginCollective() {
   stage_ = Stage::kCollective;
   ++seq_;
   announce();
-  probe_->begin(probeSeq_, probeCall(call_, shape_.block), kProbeLane);
+  probe_->begin(call_.seq, probeCall(call_, shape_.block), kProbeLane);
   probe_->phase(ProbePhase::kMoving, kProbeLane);
   // A call without bytes must also be known to be the same call everywhere.
   if (call_.op == ReduceOp::kPreMulSum || segments_ == 0) exchangeScalars();
@@ -277,7 +277,7 @@ Progress MessageLane::pollCollective() {
     return moved ? Progress::kMoved : Progress::kWaiting;
   }
   finished_ = seq_;
-  probe_->end(probeSeq_++, 0, kProbeLane);
+  probe_->end(call_.seq, 0, kProbeLane);
   operations_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(shape_.block, std::memory_order_relaxed);
   nextCollective();
@@ -384,10 +384,9 @@ Status MessageLane::hearFarewell(size_t peer) {
   said.text[sizeof said.text - 1] = '\0';
   if (said.code != 0) return {static_cast<Code>(said.code), said.text};
   if (stage_ == Stage::kCollective && said.finished < seq_) {
-    return makeStatus(Code::kRemote,
-                      "%s has left the communicator while rank %d waits in operation %llu",
-                      peers_[peer].name.c_str(), nameOf(rank_),
-                      static_cast<unsigned long long>(numberForPeople()));
+    return makeStatus(
+        Code::kRemote, "%s has left the communicator while rank %d waits in operation %llu",
+        peers_[peer].name.c_str(), nameOf(rank_), static_cast<unsigned long long>(call_.seq));
   }
   peers_[peer].bundle->settle(comm_, static_cast<uint16_t>(rank_), static_cast<uint16_t>(peer));
   left_[peer] = true;
@@ -440,7 +439,7 @@ void MessageLane::close() {
 void MessageLane::probeFailure(const Status& status) {
   if (stage_ == Stage::kIdle || probedFailure_) return;
   probedFailure_ = true;
-  probe_->end(probeSeq_, static_cast<uint8_t>(status.code()), kProbeLane);
+  probe_->end(seqAtHand(), static_cast<uint8_t>(status.code()), kProbeLane);
 }
 
 LaneState MessageLane::state() const {
@@ -459,7 +458,7 @@ void MessageLane::heard(const FrameHeader& header) {
 }
 
 void MessageLane::announce() {
-  book_.mine({seq_}, {signatureOf(call_), countOf(call_), nameOf(rank_), numberForPeople()});
+  book_.mine({seq_}, {signatureOf(call_), countOf(call_), nameOf(rank_), call_.seq});
 }
 
 }  // namespace flexlink

@@ -37,7 +37,6 @@ class MessageLane final : public Lane {
               ProbeComm* probe);
   ~MessageLane() override;
 
-  Status carries(const Call& call) const override;
   void start(const Batch& batch) override;
   void startCollective(const Call& call) override;
   Progress poll() override;
@@ -95,8 +94,11 @@ class MessageLane final : public Lane {
   void heard(const FrameHeader& header);
   void announce();
   int nameOf(int peer) const { return peers_[static_cast<size_t>(peer)].rank; }
-  uint64_t numberForPeople() const { return call_.whole != nullptr ? call_.whole->seq : seq_ - 1; }
   Status pollBundles(bool* moved);
+  uint64_t seqAtHand() const {
+    bool single = stage_ == Stage::kSingle && !batch_->single.empty();
+    return single ? batch_->single.front().seq : call_.seq;
+  }
   Status linksFailed(Bundle* bundle, const Status& links);
   Status outOfReach(size_t peer, const Status& links) const;
   Status farewells();
@@ -151,7 +153,6 @@ class MessageLane final : public Lane {
   std::mutex abortMutex_;             // guards abortReason_; a leaf lock
   Status abortReason_;
   bool saidFarewell_ = false;
-  uint64_t probeSeq_ = 0;
   bool probedFailure_ = false;
   std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
   std::atomic<uint64_t> bytes_{0};

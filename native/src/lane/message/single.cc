@@ -19,7 +19,7 @@ uint64_t singleSignature(const Call& call) {
 
 void MessageLane::startSingles() {
   if (batch_->single.empty()) return;
-  beginSingles(probe_, probeSeq_, batch_->single, kProbeLane);
+  beginSingles(probe_, batch_->single, kProbeLane);
   std::vector<const Call*> toSelf;
   for (const Call& call : batch_->single) {
     auto peer = static_cast<size_t>(call.root);
@@ -43,9 +43,8 @@ void MessageLane::startSingles() {
     message.count = countOf(call);
     message.key = sends ? MessageKey{comm_, sent_[peer]++, kTagSingle, me, other}
                         : MessageKey{comm_, received_[peer]++, kTagSingle, other, me};
-    uint64_t number = call.whole != nullptr ? call.whole->seq : message.key.seq;
     book_.mine({message.key.seq, message.key.from, message.key.to},
-               {message.signature, message.count, nameOf(rank_), number, sends});
+               {message.signature, message.count, nameOf(rank_), call.seq, sends});
     Bundle* bundle = peers_[peer].bundle.get();
     if (sends) {
       bundle->send(message, call.send, bytes, &singles_);
@@ -72,7 +71,7 @@ Progress MessageLane::pollSingles() {
 }
 
 void MessageLane::finishSingles() {
-  size_t bytes = endSingles(probe_, &probeSeq_, batch_->single, kProbeLane);
+  size_t bytes = endSingles(probe_, batch_->single, kProbeLane);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
   operations_.fetch_add(batch_->single.size(), std::memory_order_relaxed);
   book_.messagesDone();

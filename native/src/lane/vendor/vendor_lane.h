@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// The vendor's library as a lane: it stays whole behind its own API. See README.md.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "lane/lane.h"
+#include "lane/vendor/vendor_comm.h"
+#include "probe/probe_writer.h"
+
+namespace flexlink {
+
+class VendorLane final : public Lane {
+ public:
+  static constexpr uint8_t kProbeLane = FLEXLINK_PROBE_LANE_VENDOR;
+
+  // `comm` is ready. `probe` outlives the lane.
+  VendorLane(std::unique_ptr<VendorComm> comm, int rank, int ranks, ProbeComm* probe);
+
+  Carries carries(const Call& call) const override;
+  void start(const Batch& batch) override;
+  void startCollective(const Call& call) override;
+  Progress poll() override;
+  Status check() override;
+  void abort(const Status& reason) override;
+  void close() override {}
+  Status rehomeExposed() override { return {}; }
+  void expose(void*, size_t) override {}
+  void conceal(void*) override {}
+  const Status& failure() const override { return failure_; }
+  void probeFailure(const Status& status) override;
+  LaneState state() const override;
+
+ private:
+  Status enqueue(const Call& call, ncclComm_t comm, cudaStream_t stream);
+  Status enqueueWhole(const Call& call, ncclComm_t comm, cudaStream_t stream);
+  Status enqueueFold(const Call& call, ncclComm_t comm, cudaStream_t stream);
+  const uint8_t* safeSend(const Call& call, size_t at);
+  Status enqueueBlocks(const Call& call, ncclComm_t comm, cudaStream_t stream);
+  Result<ncclRedOp_t> opOf(const Call& call, ncclComm_t comm) const;
+  Progress fail(const Status& status);
+  void finish();
+
+  const std::unique_ptr<VendorComm> comm_;
+  const int rank_;
+  const int ranks_;
+  ProbeComm* const probe_;
+  Batch batch_;                              // what is under way
+  std::deque<std::vector<uint8_t>> copies_;  // what in-place calls send
+  bool running_ = false;
+  bool enqueued_ = false;  // all of it is on the stream
+
+  Status failure_;
+  bool probedFailure_ = false;
+  std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
+  std::mutex abortMutex_;             // guards abortReason_; a leaf lock
+  Status abortReason_;
+  std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
+  std::atomic<uint64_t> bytes_{0};
+};
+
+}  // namespace flexlink

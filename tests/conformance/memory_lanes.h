@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory lanes between ranks that are all driven by the test's one thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "conformance/lane_suite.h"
+#include "lane/memory/memory_lane.h"
+
+namespace flexlink {
+
+struct MemoryLanes {
+  std::shared_ptr<void> keep;  // outlives the lanes
+  std::vector<std::unique_ptr<Lane>> lanes;
+};
+
+MemoryLanes makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes);
+
+// The same for the suite.
+LaneSet memoryLaneSet(int ranks, MemoryTuning tuning, size_t poolBytes);
+
+// Small pieces, so that small calls have many.
+MemoryTuning tuned(bool direct, size_t eager, size_t chunk, int depth);
+
+}  // namespace flexlink
