@@ -132,22 +132,31 @@ def meet(make_id: Callable[[], bytes], env: Mapping[str, str] | None = None) -> 
     if chosen == "root":
         return _through_root(make_id, where, env, ordinal), where
     if chosen == "mpi":
-        from mpi4py import MPI
-
-        size = MPI.COMM_WORLD.Get_size()
-        if size != where.size:
-            raise RendezvousError(
-                f"{where.launcher} has started {where.size} ranks, but mpi4py knows {size}: it was "
-                "built for another launcher. Set MASTER_ADDR and MASTER_PORT (a free port on rank "
-                "0's host)"
-            )
-        return through_mpi(make_id, MPI.COMM_WORLD), where
+        mpi = _mpi_world(where)
+        if mpi is not None:
+            return through_mpi(make_id, mpi), where
+        chosen = "file"
     if chosen == "file":
         return _through_file(make_id, where, env, ordinal), where
     raise RendezvousError(
         f"rank {where.rank} of {where.size} ({where.launcher}) has no way to the others: set "
         "MASTER_ADDR and MASTER_PORT (a free port on rank 0's host), or NCCL_COMM_ID=host:port, "
         "or install mpi4py"
+    )
+
+
+def _mpi_world(where: World) -> Any | None:
+    """mpi4py's world; None: its MPI is another than the launcher's, but a file will do."""
+    from mpi4py import MPI
+
+    size = MPI.COMM_WORLD.Get_size()
+    if size == where.size:
+        return MPI.COMM_WORLD
+    if where.local_size == where.size:
+        return None
+    raise RendezvousError(
+        f"{where.launcher} has started {where.size} ranks, but mpi4py knows {size}: it was built "
+        "for another launcher. Set MASTER_ADDR and MASTER_PORT (a free port on rank 0's host)"
     )
 
 

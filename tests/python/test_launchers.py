@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same script under every launcher: flexlink run, torchrun, mpirun, srun, bare variables."""
+"""The same script under every launcher: flexlink run, torchrun, three MPIs, srun, variables."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mpi_packages
 import pytest
 import slurm
 from support import PROGRAMS, Run
@@ -71,6 +72,17 @@ def test_mpirun_starts_the_script(argument: str) -> None:
     mpirun = [str(BIN / "mpirun"), "--oversubscribe", "-n", "3"]
     env = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     expect(3, launch([*mpirun, sys.executable, HELLO, argument], env))
+
+
+# mpi4py is there, and loads Open MPI ("world": init() finds out), or it is not ("no-mpi").
+@pytest.mark.parametrize("argument", ["world", "no-mpi"])
+@pytest.mark.parametrize(
+    ("package", "program"), [("mpich", "mpiexec"), ("impi", "mpirun"), ("impi", "mpiexec")]
+)
+def test_other_mpis_start_the_script(package: str, program: str, argument: str) -> None:
+    started_by = mpi_packages.launcher(package, program)
+    env = {"PATH": f"{started_by.parent}:{os.environ['PATH']}"}  # Intel's mpirun is a script
+    expect(3, launch([str(started_by), "-n", "3", sys.executable, HELLO, argument], env))
 
 
 def test_srun_starts_the_script(tmp_path: Path) -> None:
