@@ -2,6 +2,7 @@
 // Groups: nesting, several communicators, mixtures, all patterns of sends and receives, and what an
 // error inside a group does.
 #include <gtest/gtest.h>
+#include <string.h>
 
 #include <algorithm>
 #include <numeric>
@@ -216,9 +217,8 @@ RANK_BODY(SimulatedGroup) {
   RANK_OK(ncclGroupStart());
   RANK_OK(ncclAllReduce(data.data(), out.data(), 1000, ncclInt32, ncclSum, comm, nullptr));
   RANK_OK(ncclGroupSimulateEnd(&info));
-  // Microseconds, or the honest answer that nothing is known.
-  const bool known = info.estimatedTime > 0 && info.estimatedTime < 1e6F;
-  RANK_TRUE_MSG(known || info.estimatedTime == NCCL_UNDEF_FLOAT, info.estimatedTime);
+  const bool known = info.estimatedTime > 0 && info.estimatedTime < 1e6F;  // microseconds
+  RANK_TRUE_MSG(known, info.estimatedTime);
   ctx.barrier();
   for (int32_t x : out) RANK_EQ(x, -1);
   RANK_IS(ncclGroupSimulateEnd(&info), ncclInvalidUsage);
@@ -226,6 +226,50 @@ RANK_BODY(SimulatedGroup) {
   RANK_OK(ncclGroupSimulateEnd(nullptr));
   RANK_OK(ncclAllReduce(data.data(), out.data(), 1000, ncclInt32, ncclSum, comm, nullptr));
   for (int32_t x : out) RANK_EQ(x, 3 * ctx.size);
+  comm.destroy();
+}
+
+// What a group of AllReduces of so many floats would take, in microseconds. The buffers are not
+// there: whatever ran would crash.
+double estimateOf(ncclComm_t comm, const std::vector<size_t>& counts) {
+  ncclSimInfo_t info = NCCL_SIM_INFO_INITIALIZER;
+  void* nowhere = reinterpret_cast<void*>(64);
+  RANK_OK(ncclGroupStart());
+  for (size_t count : counts) {
+    RANK_OK(ncclAllReduce(nowhere, nowhere, count, ncclFloat32, ncclSum, comm, nullptr));
+  }
+  RANK_OK(ncclGroupSimulateEnd(&info));
+  return info.estimatedTime;
+}
+
+double microsecondsOf(ncclComm_t comm, size_t count) {
+  std::vector<float> data(count, 1);
+  std::vector<float> out(count);
+  double best = 1e12;
+  for (int round = 0; round < 5; ++round) {
+    const double began = nowSeconds();
+    RANK_OK(ncclAllReduce(data.data(), out.data(), count, ncclFloat32, ncclSum, comm, nullptr));
+    best = std::min(best, (nowSeconds() - began) * 1e6);
+  }
+  return best;
+}
+
+RANK_BODY(EstimatedGroup) {
+  Comm comm = makeWorld(ctx);
+  RANK_EQ(estimateOf(comm, {}), 0.0);
+  double before = 0;
+  for (size_t count = 0; count < size_t{1} << 34; count = count == 0 ? 1024 : 4 * count) {
+    const double now = estimateOf(comm, {count});
+    RANK_TRUE_MSG(now > before, now);
+    before = now;
+  }
+  const double both = estimateOf(comm, {1 << 20}) + estimateOf(comm, {1 << 22});
+  const double together = estimateOf(comm, {1 << 20, 1 << 22});
+  RANK_TRUE_MSG(together > both * 0.999 && together < both * 1.001, together / both);
+  constexpr size_t kMany = 4 << 20;
+  const double ratio = estimateOf(comm, {kMany}) / microsecondsOf(comm, kMany);
+  // Nothing makes a copy faster; neighbours that take the cores make it slower.
+  RANK_TRUE_MSG(ratio < 10 * slowdown() && ratio > 0.01 / slowdown(), ratio);
   comm.destroy();
 }
 
@@ -360,6 +404,16 @@ TEST_P(Groups, CollectivesAndMessagesMixInOneGroup) {
 TEST_P(Groups, NothingRunsBeforeTheOutermostEnd) { pass("NestedGroup", 3); }
 TEST_P(Groups, BadCallFailsTheGroupAndNothingOfItRuns) { pass("BadCallInGroup", 2); }
 TEST_P(Groups, SimulateEndRunsNothingAndEstimates) { pass("SimulatedGroup", 2); }
+TEST_P(Groups, EstimatesGrowWithTheBytesAndSumUp) {
+  for (int size : {1, 2, 4}) pass("EstimatedGroup", size);
+  for (const char* hosts : {"01", "0011"}) {
+    RunOptions o;
+    o.size = static_cast<int>(strlen(hosts));
+    o.how = GetParam();
+    o.hosts = hosts;
+    expectRanksPass("EstimatedGroup", o);
+  }
+}
 TEST_P(Groups, TwoCommunicatorsInOneGroupBothComplete) { pass("TwoCommunicators", 3); }
 TEST_P(Groups, WorkOnSeveralStreamsInOneGroupCompletesOnEach) { pass("SeveralStreamsInAGroup", 2); }
 

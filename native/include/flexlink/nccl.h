@@ -249,7 +249,7 @@ typedef struct ncclSimInfo_v22200 {
   size_t size;
   unsigned int magic;
   unsigned int version;
-  float estimatedTime; /* negative: unknown, and so always on host memory */
+  float estimatedTime; /* microseconds for all calls of the group; negative: unknown */
 } ncclSimInfo_t;
 
 #define NCCL_SIM_INFO_INITIALIZER \
@@ -525,7 +525,7 @@ NCCL_TWINS(ncclResult_t, ncclWaitSignal,
 NCCL_TWINS(ncclResult_t, ncclGroupStart, (void));
 NCCL_TWINS(ncclResult_t, ncclGroupEnd, (void));
 
-/* Ends the group and runs nothing of it. simInfo may be NULL. */
+/* Ends the group and runs nothing of it, but says what it would take. simInfo may be NULL. */
 NCCL_TWINS(ncclResult_t, ncclGroupSimulateEnd, (ncclSimInfo_t * simInfo));
 
 /* ---- Parameters ------------------------------------------------------------------------------

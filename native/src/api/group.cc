@@ -170,6 +170,19 @@ Status issueCalls(std::vector<GroupedCall> calls) {
   return parts.empty() ? Status() : issueParts(parts);
 }
 
+// One thread does the work of all of them, one after the other.
+Status estimateCalls(const std::vector<GroupedCall>& calls, double* seconds) {
+  *seconds = 0;
+  for (const GroupedCall& each : calls) {
+    std::lock_guard<std::mutex> lock(each.shell->life);
+    if (!each.shell->impl)
+      return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+    FLEXLINK_TRY(each.shell->impl->usable());
+    *seconds += each.shell->impl->estimate(each.call);
+  }
+  return {};
+}
+
 Status awaitCreations(const std::vector<GroupedCreation>& creations) {
   Status first;
   bool async = false;
@@ -234,7 +247,7 @@ Status groupEnd() {
   return issued.ok() ? created : issued;
 }
 
-Status groupDiscard() {
+Status groupSimulate(double* seconds) {
   if (!group || group->depth == 0) {
     return makeStatus(Code::kInvalidUsage, "ncclGroupSimulateEnd: not in a group call.");
   }
@@ -242,6 +255,7 @@ Status groupDiscard() {
   std::unique_ptr<Group> whole = std::make_unique<Group>();
   std::swap(whole, group);
   FLEXLINK_TRY(whole->error);
+  if (seconds != nullptr) FLEXLINK_TRY(estimateCalls(whole->calls, seconds));
   return awaitCreations(whole->creations);
 }
 
@@ -262,9 +276,10 @@ FLEXLINK_API(ncclResult_t, ncclGroupSimulateEnd, (ncclSimInfo_t * simInfo)) {
       return makeStatus(Code::kInvalidArgument,
                         "ncclSimInfo_t was not initialized via NCCL_SIM_INFO_INITIALIZER");
     }
-    FLEXLINK_TRY(groupDiscard());
-    // No model of host memory stands behind an estimate yet: "unknown", as the initializer says.
-    if (simInfo != nullptr) simInfo->estimatedTime = NCCL_UNDEF_FLOAT;
-    return {};
+    double seconds = 0;
+    Status status = groupSimulate(simInfo == nullptr ? nullptr : &seconds);
+    bool known = status.ok() || status.code() == Code::kInProgress;
+    if (known && simInfo != nullptr) simInfo->estimatedTime = static_cast<float>(seconds * 1e6);
+    return status;
   });
 }

@@ -21,6 +21,9 @@ Status noteInGroup(Status status);
 
 Status groupStart();
 Status groupEnd();
-Status groupDiscard();
+
+// Ends the group as groupEnd() does, but issues none of its calls. *seconds, where it is not null:
+// what they would have taken.
+Status groupSimulate(double* seconds);
 
 }  // namespace flexlink

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "comm/epoch_meeting.h"
+#include "balance/path_model.h"
 #include "comm/rendezvous.h"
 #include "comm/vendor_entry.h"
 #include "device/host/stream.h"
@@ -68,6 +69,7 @@ struct CommParts {
   std::vector<std::shared_ptr<Bundle>> bundles;  // by rank, of other hosts; empty: there are none
   MemoryTuning tuning;
   std::unique_ptr<VendorComm> vendor;  // null: no vendor lane
+  int cores = 1;  // that the ranks of this host may run on
   bool oversubscribed = false;
 };
 
@@ -133,8 +135,9 @@ class Communicator {
   void enqueue(std::unique_ptr<PendingBatch> pending);
   void expose(void* address, size_t bytes) { lane_->expose(address, bytes); }  // idle
   void conceal(void* address) { lane_->conceal(address); }
-  Status usable() const;        // ok, or why no call is possible now
-  Status firstFailure() const;  // ok while none
+  double estimate(const Call& call) const;  // seconds that it would take; calls nobody
+  Status usable() const;                    // ok, or why no call is possible now
+  Status firstFailure() const;              // ok while none
   void giveUp(const Status& reason);
   void revoke();
   bool revoked() const { return revoked_.load(std::memory_order_acquire); }
@@ -162,6 +165,8 @@ class Communicator {
   std::unique_ptr<MemoryLane> makeMemoryLane(ProbeComm* probe) const;
   std::unique_ptr<MessageLane> makeMessageLane(const std::vector<int>& ranks, int place,
                                                uint64_t id, ProbeComm* probe) const;
+  PathModel memoryPath() const;
+  PathModel wirePath(int peer) const;
   void finish(PendingBatch* pending, const Status& status);
   void failAll(const Status& status);
   void number(Batch* batch);

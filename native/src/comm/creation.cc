@@ -68,7 +68,7 @@ class Creation : public std::enable_shared_from_this<Creation> {
   void reachPeers(std::vector<PeerNics> nics);
   void enterVendor();
   void sayReady();
-  bool oversubscribed() const;
+  int coresOfHost() const;
   Status deadAttendant() const;
   void watchAttendants();
   void endUnlessSomebodyDied(const Status& status);
@@ -340,7 +340,8 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   if (parts_.cards.empty()) return end({});  // no colour, no communicator
   TuningFacts facts;
   facts.ranks = static_cast<int>(parts_.hosts.neighbours().size());
-  facts.oversubscribed = parts_.oversubscribed = oversubscribed();
+  parts_.cores = coresOfHost();
+  facts.oversubscribed = parts_.oversubscribed = facts.ranks > parts_.cores;
   for (const RankCard& card : parts_.cards) facts.direct = facts.direct && card.direct != 0;
   facts.cma = cma;
   facts.eagerBytes = parts_.cards[0].eagerBytes;
@@ -350,7 +351,7 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   end({});
 }
 
-bool Creation::oversubscribed() const {
+int Creation::coresOfHost() const {
   std::bitset<1024> cpus;
   for (int rank : parts_.hosts.neighbours()) {
     const RankCard& card = parts_.cards[static_cast<size_t>(rank)];
@@ -358,7 +359,7 @@ bool Creation::oversubscribed() const {
       if (card.cpus[cpu / 8] >> (cpu % 8) & 1) cpus.set(cpu);
     }
   }
-  return parts_.hosts.neighbours().size() > cpus.count();
+  return static_cast<int>(std::max<size_t>(cpus.count(), 1));
 }
 
 void Creation::end(const Status& status) {
