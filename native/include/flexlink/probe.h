@@ -37,10 +37,10 @@
 #define FLEXLINK_PROBE_STATE_FREE 0u       /* the slot was never used */
 #define FLEXLINK_PROBE_STATE_CONNECTING 1u /* its ranks are still meeting */
 #define FLEXLINK_PROBE_STATE_READY 2u
-#define FLEXLINK_PROBE_STATE_FINALIZING 3u
-#define FLEXLINK_PROBE_STATE_FAILED 4u  /* every further call returns the first error */
-#define FLEXLINK_PROBE_STATE_ABORTED 5u /* ended by the program with work left */
-#define FLEXLINK_PROBE_STATE_CLOSED 6u  /* its records stay until the slot is used again */
+#define FLEXLINK_PROBE_STATE_FINALIZING 3u /* takes no more calls */
+#define FLEXLINK_PROBE_STATE_FAILED 4u     /* every further call returns the first error */
+#define FLEXLINK_PROBE_STATE_ABORTED 5u    /* ended by the program with work left */
+#define FLEXLINK_PROBE_STATE_CLOSED 6u     /* its records stay until the slot is used again */
 
 /* Phase of the operation that a lane carries. */
 #define FLEXLINK_PROBE_PHASE_IDLE 0u    /* carries none; the other fields are those of the last */

@@ -57,17 +57,6 @@ Status destroy(ncclComm_t comm) {
   return {};
 }
 
-Status finalize(Communicator& comm) {
-  if (comm.finalized || comm.revoked()) {
-    return makeStatus(Code::kInvalidUsage, "ncclCommFinalize: the communicator was %s before",
-                      comm.finalized ? "finalized" : "revoked");
-  }
-  comm.drainOrFail();
-  FLEXLINK_TRY(comm.firstFailure());
-  comm.finalized = true;
-  return {};
-}
-
 Status revoke(ncclComm_t comm, int flags) {
   if (comm == nullptr) return {};
   FLEXLINK_TRY_ASSIGN(ncclComm * shell, readyShell(comm));
@@ -194,7 +183,7 @@ FLEXLINK_API(ncclResult_t, ncclCommDestroy, (ncclComm_t comm)) {
 FLEXLINK_API(ncclResult_t, ncclCommFinalize, (ncclComm_t comm)) {
   return guarded([&]() -> Status {
     if (comm == nullptr) return {};
-    return withCommunicator(comm, finalize);
+    return withCommunicator(comm, [](Communicator& c) { return c.finalize(); });
   });
 }
 FLEXLINK_API(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags)) {

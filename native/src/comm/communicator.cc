@@ -134,7 +134,7 @@ Status Communicator::usable() const {
     return makeStatus(Code::kInvalidUsage,
                       "the communicator is suspended; call ncclCommResume first");
   }
-  if (finalized) {
+  if (finalized_) {
     return makeStatus(Code::kInvalidUsage,
                       "the communicator is finalized: nothing but "
                       "ncclCommDestroy may follow");
@@ -416,6 +416,22 @@ void Communicator::drainOrFail() {
     }
     waiter.idle(myDoorbell(), [&] { return drive(false) == DriveResult::kWaiting; });
   }
+}
+
+Status Communicator::finalize() {
+  if (finalized_ || revoked()) {
+    return makeStatus(Code::kInvalidUsage, "ncclCommFinalize: the communicator was %s before",
+                      finalized_ ? "finalized" : "revoked");
+  }
+  {
+    // Never over a failure: noteFailure() says it after it has had the lock.
+    std::lock_guard<std::mutex> lock(failureMutex_);
+    if (failure_.ok()) probe_->state(ProbeState::kFinalizing);
+  }
+  drainOrFail();
+  FLEXLINK_TRY(firstFailure());
+  finalized_ = true;
+  return {};
 }
 
 // The staging memory's pages go back to the kernel; they come again, zeroed, when they are touched.

@@ -130,6 +130,7 @@ class Communicator {
   Status runNow(Batch* batch);
   DriveResult drive(bool look);
   void drainOrFail();  // until no work is left
+  Status finalize();
 
   // Any thread:
   void enqueue(std::unique_ptr<PendingBatch> pending);
@@ -156,7 +157,6 @@ class Communicator {
   std::vector<UserOp> userOps;
   std::unordered_map<const void*, std::unique_ptr<char>> registered;  // handles
   std::shared_ptr<HostStream> ownStream;  // of a non-blocking communicator, for stream NULL
-  bool finalized = false;
 
  private:
   std::unique_ptr<Lane> makeLane();
@@ -197,6 +197,7 @@ class Communicator {
   uint64_t ordinal_ = 0;
   uint64_t entered_ = 0;  // calls so far; by the thread that uses the communicator
   bool suspended_ = false;
+  bool finalized_ = false;
   std::atomic<bool> revoked_{false};  // release in revoke, acquire in revoked
 
   mutable std::mutex failureMutex_;  // guards failure_; a leaf lock
