@@ -67,6 +67,13 @@ def test_symbols_carry_no_version_of_ours(library: Path) -> None:
     assert "VERDEF" not in tool("readelf", "-dW", str(library))
 
 
+def test_no_call_inside_goes_to_a_public_name_of_another_library(library: Path) -> None:
+    rows = [line.split() for line in tool("readelf", "-rW", str(library)).splitlines()]
+    symbols = {row[4].split("@")[0] for row in rows if len(row) > 4 and row[2].startswith("R_")}
+    assert "memcpy" in symbols  # the table was read
+    assert sorted(symbols & exported(library).keys()) == []
+
+
 def test_stack_is_not_executable_and_no_text_is_relocated(library: Path) -> None:
     assert re.search(r"GNU_STACK.* RW +0x", tool("readelf", "-lW", str(library)))
     assert "TEXTREL" not in tool("readelf", "-dW", str(library))
