@@ -24,6 +24,15 @@ RANK_BODY(UnlikeCallsBetweenHosts) {
   comm.abort();
 }
 
+RANK_BODY(FactsBetweenHosts) {
+  Comm comm = makeWorld(ctx);
+  ncclCommProperties_t facts = NCCL_COMM_PROPERTIES_INITIALIZER;
+  RANK_OK(ncclCommQueryProperties(comm, &facts));
+  RANK_EQ(facts.nLsaTeams, std::stoi(ctx.args));
+  RANK_TRUE(facts.hostRmaSupport);
+  comm.destroy();
+}
+
 // A late put must not land in memory that is no window any more.
 RANK_BODY(PutIntoNoWindow) {
   Comm comm = makeWorld(ctx);
@@ -125,6 +134,11 @@ TEST(Hosts, PutsAndSignalsReachTheOtherHosts) {
   }
   between("SignalFollowsPuts", {2, "01"});
   between("SignalFollowsPuts", {3, "011"});
+}
+TEST(Hosts, EachHostIsATeamOfLoadAndStore) {
+  between("FactsBetweenHosts", {2, "00"}, "1");
+  between("FactsBetweenHosts", {2, "01"}, "2");
+  between("FactsBetweenHosts", {4, "0121"}, "3");
 }
 TEST(Hosts, APutIntoNoWindowLandsNowhere) { between("PutIntoNoWindow", {2, "01"}); }
 TEST(Hosts, ChildrenWorkOnTheirPartOfTheHosts) {

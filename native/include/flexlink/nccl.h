@@ -701,7 +701,8 @@ typedef struct ncclDevCommRequirements {
   }
 
 /* What a communicator is and can do. On host memory hostRmaSupport is true, every other "support"
- * is false and every type none; cudaDev and nvmlDev are what ncclCommCuDevice says. */
+ * is false and every type none; cudaDev is what ncclCommCuDevice says, nvmlDev -1. nLsaTeams is the
+ * number of hosts: the ranks of one reach each other's memory by load and store. */
 typedef struct ncclCommProperties {
   size_t size;
   unsigned int magic;

@@ -282,7 +282,7 @@ FLEXLINK_API(ncclResult_t, ncclCommInitRankScalable,
                                     "ranks",
                                     nId, nranks));
     }
-    // One door is enough for the ranks of a host; further ids are doors that stay shut.
+    // One door is enough; further ids are doors that stay shut.
     return noteInGroup(initRank({comm, nranks, myrank, config}, commIds[0]));
   });
 }

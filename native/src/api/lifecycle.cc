@@ -126,8 +126,8 @@ Status properties(Communicator& comm, ncclCommProperties_t* out) {
   mine.rank = comm.rank();
   mine.nRanks = comm.ranks();
   mine.cudaDev = comm.device();
-  mine.nvmlDev = -1;  // no GPU stands behind it
-  mine.nLsaTeams = 1;
+  mine.nvmlDev = -1;              // no GPU stands behind it
+  mine.nLsaTeams = comm.hosts();  // load and store reach the ranks of a host
   mine.hostRmaSupport = true;
   mine.commHash = comm.hash();
   memcpy(static_cast<void*>(out), &mine, std::min(out->size, sizeof mine));

@@ -114,6 +114,7 @@ class Communicator {
 
   int rank() const { return parts_.rank; }
   int ranks() const { return static_cast<int>(parts_.cards.size()); }
+  int hosts() const { return parts_.hosts.hosts(); }
   int device() const { return parts_.cards[static_cast<size_t>(parts_.rank)].device; }
   uint64_t hash() const { return hash_; }
   const Cookie& cookie() const { return parts_.cookie; }
