@@ -157,6 +157,22 @@ MUTATIONS = (
         "DoorCookie.*",
     ),
     Mutation(
+        "right or an error: a path that changes bytes becomes a link",
+        "native/src/link/tcp/handshake.cc",
+        "if (at < end) wrongAt_ = std::min(wrongAt_, at);",
+        "",
+        "test_unit",
+        "Handshake.OneWrongBit*",
+    ),
+    Mutation(
+        "waits: a path that loses large packets becomes a link",
+        "native/src/link/tcp/handshake.cc",
+        "Status status = read(got.data(), kTestBytes);",
+        "Status status; got = test_;",
+        "test_unit",
+        "Handshake.WhatDoesNotCome*",
+    ),
+    Mutation(
         "waits: a link that is silent is never left",
         "native/src/link/bundle_failover.cc",
         "} else if (silent > kSilentNanos && slot->answeredAt != 0 &&",

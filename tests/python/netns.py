@@ -69,12 +69,21 @@ class TwoHosts:
 
     def set_rate(self, index: int, rate: int) -> None:
         """Shapes a link, both ways, to `rate` Mbit/s."""
-        for name, side in zip(self.names, "ab", strict=True):
-            subprocess.run(
-                ["ip", "netns", "exec", name, "tc", "qdisc", "replace", "dev", f"fl{index}{side}",
-                 "root", "tbf", "rate", f"{rate}mbit", "burst", "256kb", "latency", "20ms"],
-                check=True,
-            )  # fmt: skip
+        for side in (0, 1):
+            self._shape(index, side, rate, "256kb")
+
+    def set_hole(self, index: int, sides: Sequence[int] = (0, 1)) -> None:
+        """What these hosts send over this link in packets of more than 1000 bytes is lost, and
+        nobody is told, as where a switch has a smaller MTU; set_rate() mends it."""
+        for side in sides:
+            self._shape(index, side, self.rates[index], "1000")
+
+    def _shape(self, index: int, side: int, rate: int, burst: str) -> None:
+        subprocess.run(
+            self.command(side, ["tc", "qdisc", "replace", "dev", f"fl{index}{'ab'[side]}", "root",
+             "tbf", "rate", f"{rate}mbit", "burst", burst, "latency", "20ms"]),
+            check=True,
+        )  # fmt: skip
 
     def set_link(self, index: int, state: str, side: int = 0) -> None:
         """`state`: up or down, on one host's side; the other sees its carrier go."""

@@ -429,13 +429,17 @@ int Bundle::awaited(uint64_t comm, uint16_t rank, uint32_t standing) const {
 
 void Bundle::leaveOut(const std::string& name, const std::string& why) {
   std::lock_guard<std::mutex> lock(mutex_);
-  LinkState state;
-  state.name = name;
-  state.whyNot = why;
-  state.alive = false;
-  state.never = true;
-  const auto known = [&](const LinkState& one) { return one.name == name; };
-  if (std::none_of(leftOut_.begin(), leftOut_.end(), known)) leftOut_.push_back(state);
+  auto known = [&](const LinkState& one) { return one.name == name; };
+  for (auto& slot : slots_) {
+    if (!known(slot->state)) continue;
+    if (!slot->state.alive) slot->state.whyNot = why;
+    return;
+  }
+  auto found = std::find_if(leftOut_.begin(), leftOut_.end(), known);
+  if (found == leftOut_.end()) found = leftOut_.insert(found, LinkState{name});
+  found->whyNot = why;
+  found->alive = false;
+  found->never = true;
 }
 
 std::vector<LinkState> Bundle::state() const {

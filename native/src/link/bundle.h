@@ -134,7 +134,7 @@ class Bundle {
   // still wait for the peer's answer.
   bool look(int64_t now);
 
-  // A link that could be, is not made, and why not: for people.
+  // A link that could be and is not made, or not again, and why: for people.
   void leaveOut(const std::string& name, const std::string& why);
 
   std::vector<LinkState> state() const;  // also of those

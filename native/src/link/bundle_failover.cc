@@ -59,6 +59,7 @@ void Bundle::add(LinkPlace place, const std::function<std::unique_ptr<Link>(Link
   slot->link = make({[this](const FrameHeader& header) { return this->place(header); },
                      [this, slot](const FrameHeader& header) { arrived(slot, header); }});
   slot->state.name = slot->link->name();
+  std::erase_if(leftOut_, [&](const LinkState& one) { return one.name == slot->state.name; });
   resend(std::move(left), slot);
   if (bell_ == nullptr) return;
   bell_->add(slot->link->fd());

@@ -1,87 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "link/tcp/tcp_door.h"
 
-#include <string.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/interfaces.h"
 #include "base/log.h"
 #include "base/reactor.h"
 #include "link/known_links.h"
+#include "link/tcp/door_entry.h"
 #include "link/tcp/nic_watch.h"
 #include "link/tcp/tcp_link.h"
 
 namespace flexlink {
 namespace {
 
-constexpr int64_t kDialNanos = 3'000'000'000;  // for one connection
-// A link that was lost is dialled again after a while, which doubles as long as it fails.
-constexpr int64_t kFirstPauseNanos = 100'000'000;
+constexpr int64_t kDialNanos = 3'000'000'000;    // for one connection and its test
+constexpr int64_t kOthersNanos = 1'000'000'000;  // for all others, once one has passed
 constexpr int64_t kLastPauseNanos = 800'000'000;
 constexpr int64_t kDialAgainNanos = 900'000'000;
 constexpr int64_t kGoodLifeNanos = 5'000'000'000;  // of a link: its next pause is short again
 constexpr int64_t kLookNanos = 50'000'000;         // between two looks at a bundle that owes
 constexpr int64_t kStrangerNanos = 5'000'000'000;  // for a visitor to say who he is
 constexpr size_t kMaxStrangers = 256;
-
-// The dialer says kHello, hears kHello back, and says kGo on every link once all have answered or
-// failed; then frames may follow. A link that is made later, or again, gets kAgain instead. Fixed
-// size, so that nothing of the first frame is read with it.
-struct Greeting {
-  static constexpr uint32_t kMagic = 0x48584c46;  // "FLXH"
-  enum Word : uint32_t { kHello = 1, kGo = 2, kAgain = 3 };
-  uint32_t magic = kMagic;
-  uint32_t version = kWireVersion;
-  Cookie cookie{};  // of the process that is called
-  ProcessId from{};
-  uint32_t word = kHello;
-  uint32_t index = 0;  // which NIC pair
-  uint32_t links = 0;  // kGo: links that are there
-  uint32_t round = 0;  // how often this pair was dialled before
-};
-static_assert(sizeof(Greeting) == 56);
-
-struct Connection {
-  ProcessId id{};  // dialed: whom
-  Fd fd;
-  size_t have = 0;  // bytes of `heard`
-  Greeting heard;
-  Reactor::TimerId timer = 0;
-  bool greeted = false;  // by us
-};
-
-// One pair of NICs, by number in Entry.
-struct Pair {
-  std::string name;      // of the link
-  std::string peerHost;  // address of the other end
-  Fd greeted;            // a connection that is not yet in the bundle
-  uint32_t round = 0;    // of the last dial
-  bool dialing = false;  // or about to
-  int64_t madeAt = 0;    // ns
-  int64_t pause = kFirstPauseNanos;
-  Reactor::TimerId timer = 0;  // until the next dial
-};
-
-// All about one peer.
-struct Entry {
-  DataPeer peer;                // where this side dials
-  std::vector<NicPair> joints;  // NICs of ours and of the peer's, used or not
-  std::vector<NicPair> dialed;  // those that are used, by number
-  std::shared_ptr<Bundle> bundle;
-  bool ready = false;
-  bool dialing = false;
-  size_t awaited = 0;  // of the connections, not yet concluded
-  uint32_t gone = 0;   // callee: links that have said kGo
-  std::map<uint32_t, Pair> pairs;
-  std::vector<BundleReady> waiting;
-  std::string troubles;
-};
 
 class TcpDoor {
  public:
@@ -97,32 +44,39 @@ class TcpDoor {
  private:
   Status open();
   void accept(int listener, const std::string& nic);
-  void onVisitor(int fd, const std::string& nic);
-  void welcome(const Greeting& heard, const std::string& nic, Fd fd);
-  bool read(Connection* connection, bool* broken);
-  Entry& entryOf(const ProcessId& id, const std::string& name);
+  void onVisitor(int fd);
+  void onSpoken(int fd, const Status& status);
+  void welcome(Handshake talk);
+  template <typename Whom>
+  void turnAway(Whom&& whom);
+  DoorEntry& entryOf(const ProcessId& id, const std::string& name);
   void hangUp(const ProcessId& id);
-  void dial(Entry* entry);
-  void dialOne(Entry* entry, uint32_t number);
-  void onDialed(const ProcessId& id, uint32_t number, int fd);
-  void concluded(const ProcessId& id, uint32_t number, const std::string& trouble);
+  void dial(DoorEntry* entry);
+  void dialOne(DoorEntry* entry, uint32_t number);
+  void onDialed(int fd);
+  void giveUp(int fd);
+  void giveUpOthers(const ProcessId& id);
+  void endDial(int fd, const Status& status);
+  void concluded(const ProcessId& id, uint32_t number, const Status& status);
+  void dialedAll(DoorEntry* entry);
+  void veto(DoorEntry* entry, uint32_t number, const std::string& why);
+  void tellVeto(DoorEntry* entry, const DoorPair& pair);
   void dialAgainLater(const ProcessId& id, uint32_t number);
   void dialAgain(const ProcessId& id, uint32_t number);
   void onNic(const std::string& nic, bool up);
   void mind(const ProcessId& id);
-  void finish(Entry* entry);
-  void join(Entry* entry, uint32_t number);
-  void fail(Entry* entry, const std::string& why);
-  bool say(int fd, const Cookie& cookie, Greeting::Word word, LinkPlace place, uint32_t links);
+  void finish(DoorEntry* entry);
+  void join(DoorEntry* entry, uint32_t number);
+  void fail(DoorEntry* entry, const std::string& why);
 
   std::mutex mutex_;  // guards the next two; they stay as they are once opened_ is set
   bool opened_ = false;
   OwnNics own_;
   Reactor* reactor_ = nullptr;
   std::vector<Fd> listeners_;
-  std::map<int, Connection> visitors_;
-  std::map<int, Connection> dialed_;
-  std::map<ProcessId, Entry> entries_;
+  std::map<int, DoorCall> visitors_;  // by fd, as the next
+  std::map<int, DoorCall> dialed_;
+  std::map<ProcessId, DoorEntry> entries_;
   std::optional<KnownLinks> known_;  // from open() on
 };
 
@@ -171,89 +125,85 @@ void TcpDoor::accept(int listener, const std::string& nic) {
     if (!got.ok()) return;
     if (visitors_.size() >= kMaxStrangers) continue;
     int fd = got.value().get();
-    Connection& visitor = visitors_[fd];
-    visitor.fd = std::move(got.value());
-    visitor.timer = reactor_->after(kStrangerNanos, [this, fd] {
-      reactor_->unwatch(fd);
-      visitors_.erase(fd);
+    const ProcessCard& own = *myProcessCard().value();
+    DoorCall visitor{Handshake(std::move(got.value()), own.id, own.cookie), nowNanos(), nic};
+    visitor.timer = reactor_->after(
+        kStrangerNanos, [this, fd] { onSpoken(fd, visitors_.at(fd).talk.late(kStrangerNanos)); });
+    visitors_.emplace(fd, std::move(visitor));
+    (void)reactor_->watch(fd, EPOLLIN, [this, fd](uint32_t) { onVisitor(fd); });
+  }
+}
+
+void TcpDoor::onVisitor(int fd) {
+  Handshake& talk = visitors_.at(fd).talk;
+  bool stranger = !talk.trusted();
+  Status status = talk.step();
+  if (stranger && talk.trusted()) {  // it has given up what it had begun for this pair before
+    turnAway([&](const DoorCall& other) {
+      const Greeting &now = talk.heard(), &then = other.talk.heard();
+      return &other.talk != &talk && then.from == now.from && then.index == now.index;
     });
-    (void)reactor_->watch(fd, EPOLLIN, [this, fd, nic](uint32_t) { onVisitor(fd, nic); });
   }
+  if (status.code() != Code::kInProgress) return onSpoken(fd, status);
+  reactor_->rewatch(fd, talk.events());
 }
 
-// True: a whole greeting is there.
-bool TcpDoor::read(Connection* connection, bool* broken) {
-  auto* bytes = reinterpret_cast<uint8_t*>(&connection->heard);
-  Result<size_t> got =
-      recvSome(connection->fd.get(), bytes + connection->have, sizeof(Greeting) - connection->have);
-  *broken = got.ok() ? got.value() == 0 : got.status().code() != Code::kInProgress;
-  if (!got.ok() || *broken) return false;
-  connection->have += got.value();
-  if (connection->have < sizeof(Greeting)) return false;
-  connection->have = 0;
-  *broken =
-      connection->heard.magic != Greeting::kMagic || connection->heard.version != kWireVersion;
-  return !*broken;
-}
-
-bool TcpDoor::say(int fd, const Cookie& cookie, Greeting::Word word, LinkPlace place,
-                  uint32_t links) {
-  Greeting greeting;
-  greeting.cookie = cookie;
-  greeting.from = myProcessCard().value()->id;
-  greeting.word = word;
-  greeting.index = place.number;
-  greeting.round = place.round;
-  greeting.links = links;
-  Result<size_t> sent = sendSome(fd, &greeting, sizeof greeting);  // an empty socket takes it whole
-  return sent.ok() && sent.value() == sizeof greeting;
-}
-
-void TcpDoor::onVisitor(int fd, const std::string& nic) {
-  Connection& visitor = visitors_[fd];
-  bool broken = false;
-  if (!read(&visitor, &broken) && !broken) return;
-  const Greeting heard = visitor.heard;
-  broken = broken || heard.cookie != myProcessCard().value()->cookie;
-  if (!broken && heard.word == Greeting::kHello &&
-      say(fd, heard.cookie, Greeting::kHello, {heard.index, heard.round}, 0)) {
-    return;
-  }
-  Fd held = std::move(visitor.fd);
-  reactor_->cancel(visitor.timer);
+// A visitor has said its last word, or no link is to come of it.
+void TcpDoor::onSpoken(int fd, const Status& status) {
+  auto visitor = visitors_.extract(fd);
+  Handshake& talk = visitor.mapped().talk;
+  reactor_->cancel(visitor.mapped().timer);
   reactor_->unwatch(fd);
-  visitors_.erase(fd);
-  bool known = heard.word == Greeting::kGo || heard.word == Greeting::kAgain;
-  if (!broken && known && heard.index < 2 * kMostNics) welcome(heard, nic, std::move(held));
+  const Greeting& heard = talk.heard();
+  if (!talk.trusted() || heard.index >= 2 * kMostNics) return;
+  DoorEntry& entry = entries_[heard.from];
+  entry.pairs[heard.index].name = "tcp:" + visitor.mapped().nic;
+  if (!status.ok()) return veto(&entry, heard.index, status.text());
+  welcome(std::move(talk));
+}
+
+// Visitors that have shown the cookie and were not heard of to the end.
+template <typename Whom>
+void TcpDoor::turnAway(Whom&& whom) {
+  std::vector<int> fds;
+  for (const auto& [fd, one] : visitors_) {
+    if (one.talk.trusted() && whom(one)) fds.push_back(fd);
+  }
+  for (int fd : fds) {
+    const DoorCall& one = visitors_.at(fd);
+    onSpoken(fd, one.talk.late(nowNanos() - one.since));
+  }
 }
 
 // Where a new set of connections begins, what there was has failed on the other side.
-void TcpDoor::welcome(const Greeting& heard, const std::string& nic, Fd fd) {
+void TcpDoor::welcome(Handshake talk) {
+  const Greeting heard = talk.heard();
   bool first = heard.word == Greeting::kGo;
-  Entry& entry = entries_[heard.from];
+  DoorEntry& entry = entries_[heard.from];
   if (first && entry.ready) {
     entry.bundle->fail(makeStatus(Code::kRemote, "%s has made its connections anew",
                                   entry.bundle->peer().c_str()));
     hangUp(heard.from);
-    entry = Entry{};
+    std::string name = entry.pairs[heard.index].name;
+    entry = DoorEntry{};
+    entry.pairs[heard.index].name = name;
   }
-  Pair& pair = entry.pairs[heard.index];
-  pair.greeted = std::move(fd);
-  pair.name = "tcp:" + nic;
+  DoorPair& pair = entry.pairs[heard.index];
+  pair.passed.emplace(std::move(talk));
   pair.round = heard.round;
   if (!first && entry.ready) return join(&entry, heard.index);
   if (!first) return;
-  entry.awaited = heard.links;
+  entry.awaited = heard.number;
   if (++entry.gone == entry.awaited && !entry.waiting.empty()) finish(&entry);
 }
 
 // A bundle that has failed is made anew for whoever comes after.
-Entry& TcpDoor::entryOf(const ProcessId& id, const std::string& name) {
-  Entry& entry = entries_[id];
+DoorEntry& TcpDoor::entryOf(const ProcessId& id, const std::string& name) {
+  DoorEntry& entry = entries_[id];
   if (entry.ready) (void)entry.bundle->poll();  // the news may be there, unread
   if (entry.ready && entry.bundle->failed()) {
     hangUp(id);
-    entry = Entry{};
+    entry = DoorEntry{};
   }
   if (entry.bundle) return entry;
   entry.bundle = std::make_shared<Bundle>(name);
@@ -277,7 +227,7 @@ void TcpDoor::hangUp(const ProcessId& id) {
 }
 
 void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) {
-  Entry& entry = entryOf(peer.id, peer.name);
+  DoorEntry& entry = entryOf(peer.id, peer.name);
   if (entry.ready) return done(entry.bundle);
   entry.waiting.push_back(std::move(done));
   entry.peer = peer;
@@ -291,7 +241,7 @@ void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) 
   if (!dials && entry.gone != 0 && entry.gone == entry.awaited) return finish(&entry);
   reactor_->after(std::max<int64_t>(deadline - nowNanos(), 1),
                   [this, id = peer.id, bundle = entry.bundle] {
-                    Entry& late = entries_[id];
+                    DoorEntry& late = entries_[id];
                     if (!late.ready && late.bundle == bundle)
                       fail(&late, late.troubles.empty() ? "it did not connect" : late.troubles);
                   });
@@ -300,7 +250,7 @@ void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) 
   dial(&entry);
 }
 
-void TcpDoor::dial(Entry* entry) {
+void TcpDoor::dial(DoorEntry* entry) {
   for (const NicPair& pair : entry->joints) {
     if (pair.used) entry->dialed.push_back(pair);
   }
@@ -309,108 +259,129 @@ void TcpDoor::dial(Entry* entry) {
   for (uint32_t i = 0; i < entry->dialed.size(); ++i) dialOne(entry, i);
 }
 
-void TcpDoor::dialOne(Entry* entry, uint32_t number) {
+void TcpDoor::dialOne(DoorEntry* entry, uint32_t number) {
   const NicAddress& nic = own_.side.addresses[entry->dialed[number].own];
   SocketAddress theirs = entry->peer.nics.addresses[entry->dialed[number].peer].address;
   SocketAddress source = nic.address;
   source.setPort(0);
   if (theirs.isLinkLocal()) theirs.setScope(source.scope());
-  Pair& pair = entry->pairs[number];
+  DoorPair& pair = entry->pairs[number];
   pair.name = "tcp:" + nic.nic;
   pair.dialing = true;
   const ProcessId id = entry->peer.id;
   Result<Fd> started = connectTcpStart(theirs, source);
-  if (!started.ok()) return concluded(id, number, started.status().text());
+  if (!started.ok()) return concluded(id, number, started.status());
   int fd = started.value().get();
-  Connection& connection = dialed_[fd];
-  connection.id = id;
-  connection.fd = std::move(started.value());
+  Handshake talk(std::move(started.value()), theirs, myProcessCard().value()->id, id,
+                 entry->peer.cookie, {number, pair.round});
+  DoorCall connection{std::move(talk), nowNanos(), nic.nic, 0, id, number};
   int64_t patience = entry->ready ? kDialAgainNanos : kDialNanos;
-  connection.timer = reactor_->after(patience, [this, id, number, fd, theirs, patience] {
-    reactor_->unwatch(fd);
-    dialed_.erase(fd);
-    concluded(
-        id, number,
-        "no answer of " + theirs.text() + " in " + std::to_string(patience / 1'000'000) + " ms");
-  });
-  (void)reactor_->watch(fd, EPOLLOUT,
-                        [this, id, number, fd](uint32_t) { onDialed(id, number, fd); });
+  connection.timer = reactor_->after(patience, [this, fd] { giveUp(fd); });
+  dialed_.emplace(fd, std::move(connection));
+  (void)reactor_->watch(fd, EPOLLOUT, [this, fd](uint32_t) { onDialed(fd); });
 }
 
-void TcpDoor::onDialed(const ProcessId& id, uint32_t number, int fd) {
-  Connection& connection = dialed_[fd];
-  Entry& entry = entries_[id];
-  Pair& pair = entry.pairs[number];
-  auto over = [&](const std::string& trouble) {
-    reactor_->cancel(connection.timer);
-    reactor_->unwatch(fd);
-    if (trouble.empty()) pair.greeted = std::move(connection.fd);
-    dialed_.erase(fd);
-    concluded(id, number, trouble);
-  };
-  if (!connection.greeted) {
-    Status status = connectResult(fd);
-    if (status.code() == Code::kInProgress) return;
-    if (!status.ok()) return over(status.text());
-    if (!say(fd, entry.peer.cookie, Greeting::kHello, {number, pair.round}, 0))
-      return over("cannot send");
-    connection.greeted = true;
-    return reactor_->rewatch(fd, EPOLLIN);
+void TcpDoor::onDialed(int fd) {
+  DoorCall& one = dialed_.at(fd);
+  Status status = one.talk.step();
+  if (status.code() == Code::kInProgress) return reactor_->rewatch(fd, one.talk.events());
+  endDial(fd, status);
+}
+
+void TcpDoor::giveUp(int fd) {
+  const DoorCall& one = dialed_.at(fd);
+  endDial(fd, one.talk.late(nowNanos() - one.since));
+}
+
+// One has passed: the others hold up whoever waits for the bundle, and may come later as well.
+void TcpDoor::giveUpOthers(const ProcessId& id) {
+  std::vector<int> fds;
+  for (const auto& [fd, one] : dialed_) {
+    if (one.id == id) fds.push_back(fd);
   }
-  bool broken = false;
-  if (read(&connection, &broken)) return over("");
-  if (broken) over("the peer does not answer as FlexLink");
+  for (int fd : fds) giveUp(fd);
 }
 
 // One connection of ours is there or has failed.
-void TcpDoor::concluded(const ProcessId& id, uint32_t number, const std::string& trouble) {
-  Entry& entry = entries_[id];
-  Pair& pair = entry.pairs[number];
-  pair.dialing = false;
-  if (entry.ready) {
-    if (!trouble.empty()) return dialAgainLater(id, number);
-    (void)say(pair.greeted.get(), entry.peer.cookie, Greeting::kAgain, {number, pair.round}, 0);
-    return join(&entry, number);
-  }
-  if (!trouble.empty()) {
-    std::string what = pair.name + ": " + trouble;
-    FLEXLINK_WARN("a path to %s is not used: %s", entry.peer.name.c_str(), what.c_str());
-    entry.troubles += (entry.troubles.empty() ? "" : "; ") + what;
-  }
-  if (--entry.awaited != 0) return;
-  uint32_t links = 0;
-  for (const auto& [any, one] : entry.pairs) links += one.greeted.get() >= 0 ? 1 : 0;
-  if (links == 0) return fail(&entry, entry.troubles);
-  for (const auto& [which, one] : entry.pairs) {
-    if (one.greeted.get() >= 0)
-      (void)say(one.greeted.get(), entry.peer.cookie, Greeting::kGo, {which, one.round}, links);
-  }
-  finish(&entry);
+void TcpDoor::endDial(int fd, const Status& status) {
+  auto dialed = dialed_.extract(fd);
+  DoorCall& one = dialed.mapped();
+  reactor_->cancel(one.timer);
+  reactor_->unwatch(fd);
+  DoorEntry& entry = entries_[one.id];
+  if (status.ok() && entry.ready) (void)one.talk.sayLast(Greeting::kAgain, 0);
+  if (status.ok()) entry.pairs[one.number].passed.emplace(std::move(one.talk));
+  concluded(one.id, one.number, status);
 }
 
-void TcpDoor::finish(Entry* entry) {
+void TcpDoor::concluded(const ProcessId& id, uint32_t number, const Status& status) {
+  DoorEntry& entry = entries_[id];
+  entry.pairs[number].dialing = false;
+  if (!status.ok()) veto(&entry, number, status.text());
+  if (entry.ready) return status.ok() ? join(&entry, number) : dialAgainLater(id, number);
+  if (--entry.awaited == 0) return dialedAll(&entry);
+  if (!status.ok() || std::exchange(entry.hurried, true)) return;
+  reactor_->after(kOthersNanos, [this, id, bundle = entry.bundle] {
+    if (!entries_[id].ready && entries_[id].bundle == bundle) giveUpOthers(id);
+  });
+}
+
+void TcpDoor::dialedAll(DoorEntry* entry) {
+  uint32_t links = 0;
+  for (const auto& [any, one] : entry->pairs) links += one.passed ? 1 : 0;
+  if (links == 0) return fail(entry, entry->troubles);
+  for (auto& [any, one] : entry->pairs) {
+    if (one.passed) (void)one.passed->sayLast(Greeting::kGo, links);
+  }
+  finish(entry);
+}
+
+// A path that is not used. What is known of it before the bundle is made is told then.
+void TcpDoor::veto(DoorEntry* entry, uint32_t number, const std::string& why) {
+  DoorPair& pair = entry->pairs[number];
+  bool first = std::exchange(pair.trouble, why).empty();
+  if (entry->ready && first) return tellVeto(entry, pair);
+  if (entry->ready) return entry->bundle->leaveOut(pair.name, why);
+  entry->troubles += (entry->troubles.empty() ? "" : "; ") + pair.name + ": " + why;
+}
+
+void TcpDoor::tellVeto(DoorEntry* entry, const DoorPair& pair) {
+  FLEXLINK_WARN("path %s to %s is not used: %s", pair.name.c_str(), entry->bundle->peer().c_str(),
+                pair.trouble.c_str());
+  entry->bundle->leaveOut(pair.name, pair.trouble);
+}
+
+void TcpDoor::finish(DoorEntry* entry) {
+  turnAway([&](const DoorCall& one) {  // what the peer has left out
+    return one.talk.heard().from == entry->peer.id && one.talk.heard().round == 0;
+  });
   entry->ready = true;
   entry->dialing = false;
   for (auto& [number, pair] : entry->pairs) {
-    if (pair.greeted.get() >= 0) {
+    if (pair.passed) {
       join(entry, number);
     } else {
+      if (!pair.trouble.empty()) tellVeto(entry, pair);
       dialAgainLater(entry->peer.id, number);
     }
   }
   for (BundleReady& done : std::exchange(entry->waiting, {})) done(entry->bundle);
 }
 
-void TcpDoor::join(Entry* entry, uint32_t number) {
-  Pair& pair = entry->pairs[number];
-  FLEXLINK_INFO(kInit, "path %s to %s is used%s", pair.name.c_str(), entry->bundle->peer().c_str(),
-                pair.round == 0 ? "" : " again");
+void TcpDoor::join(DoorEntry* entry, uint32_t number) {
+  DoorPair& pair = entry->pairs[number];
+  FLEXLINK_INFO(kInit, "path %s to %s is used%s: %zu test bytes came right each way",
+                pair.name.c_str(), entry->bundle->peer().c_str(), pair.round == 0 ? "" : " again",
+                kTestBytes);
   pair.madeAt = nowNanos();
-  pair.peerHost = hostOf(peerAddress(pair.greeted.get()));
+  pair.trouble.clear();
+  Fd fd = pair.passed->take();
+  pair.passed.reset();
+  pair.peerHost = hostOf(peerAddress(fd.get()));
   entry->bundle->add(
       {number, pair.round},
       [&](LinkEvents events) {
-        return std::make_unique<TcpLink>(pair.name, std::move(pair.greeted), std::move(events));
+        return std::make_unique<TcpLink>(pair.name, std::move(fd), std::move(events));
       },
       known_->firstModel(pair.name, pair.peerHost));
 }
@@ -430,9 +401,9 @@ void TcpDoor::remember() {
 
 // The side that has dialled at first does so again.
 void TcpDoor::dialAgainLater(const ProcessId& id, uint32_t number) {
-  Entry& entry = entries_[id];
+  DoorEntry& entry = entries_[id];
   if (!entry.ready || !(myProcessCard().value()->id < id) || entry.bundle->failed()) return;
-  Pair& pair = entry.pairs[number];
+  DoorPair& pair = entry.pairs[number];
   if (pair.dialing) return;
   pair.dialing = true;
   if (nowNanos() - pair.madeAt > kGoodLifeNanos && pair.madeAt != 0) pair.pause = kFirstPauseNanos;
@@ -442,8 +413,8 @@ void TcpDoor::dialAgainLater(const ProcessId& id, uint32_t number) {
 }
 
 void TcpDoor::dialAgain(const ProcessId& id, uint32_t number) {
-  Entry& entry = entries_[id];
-  Pair& pair = entry.pairs[number];
+  DoorEntry& entry = entries_[id];
+  DoorPair& pair = entry.pairs[number];
   pair.timer = 0;
   if (entry.bundle->failed()) return;
   ++pair.round;
@@ -475,7 +446,7 @@ void TcpDoor::mind(const ProcessId& id) {
   });
 }
 
-void TcpDoor::fail(Entry* entry, const std::string& why) {
+void TcpDoor::fail(DoorEntry* entry, const std::string& why) {
   Status status = makeStatus(Code::kRemote,
                              "no data connection to %s: %s; NCCL_SOCKET_IFNAME says which "
                              "interfaces are used",
