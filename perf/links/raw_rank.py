@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One end of a TCP connection that carries the same bytes both ways at once: what sockets can do.
 
-argv: as rank.py; "nic" names the host's NIC, or is lo. Prints the same.
+argv: as rank.py; "nic" names the host's NIC, or is lo; with "mptcp" it is an MPTCP connection.
+Prints the same.
 """
 
 from __future__ import annotations
@@ -16,17 +17,29 @@ JOB = json.loads(sys.argv[1])
 RANK = JOB["rank"]
 ADDRESS = ("127.0.0.1" if JOB["nic"] == "lo" else "10.77.0.1", 21077)
 CHUNK = 256 << 10
+MPTCP = 262  # socket.IPPROTO_MPTCP, of Python 3.10.1 and later on some systems
+
+
+def new_socket() -> socket.socket:
+    """Of the kind that is wanted."""
+    return socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP if JOB.get("mptcp") else 0)
 
 
 def connect() -> socket.socket:
     """Rank 0 listens."""
     if RANK == 0:
-        with socket.create_server(ADDRESS) as door:
+        with new_socket() as door:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(("", ADDRESS[1]))  # subflows of MPTCP come to the other addresses
+            door.listen(1)
             return door.accept()[0]
     for _ in range(1000):
+        link = new_socket()
         try:
-            return socket.create_connection(ADDRESS)
+            link.connect(ADDRESS)
+            return link
         except ConnectionRefusedError:
+            link.close()
             time.sleep(0.01)
     sys.exit("nobody listens")
 
@@ -48,7 +61,8 @@ def main() -> None:
     link = connect()
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.setblocking(False)
-    out, into = memoryview(bytearray(JOB["bytes"])), memoryview(bytearray(JOB["bytes"]))
+    out = memoryview(bytes([RANK + 1]) * JOB["bytes"])
+    into = memoryview(bytearray(JOB["bytes"]))
     times: list[float] = []
     cpu = 0.0
     for turn in range(-max(3, JOB["rounds"] // 10), JOB["rounds"]):
@@ -57,6 +71,7 @@ def main() -> None:
         if turn >= 0:
             times.append(time.monotonic() - start)
             cpu += time.process_time() - used
+    assert into.tobytes().count(2 - RANK) == len(into)
     print(json.dumps({"starts": [], "times": times, "cpu": cpu}))
 
 
