@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/socket.h"
 #include "device/host/exchange.h"
 #include "engine/waiter.h"
 #include "link/tcp/tcp_link.h"
@@ -310,6 +311,25 @@ TEST(Bundle, ItsOwnerBringsHomeWhatNobodyWaitsFor) {
   EXPECT_FALSE(owes);
   EXPECT_EQ(pending.load(), 0u);
   EXPECT_EQ(from, to);
+}
+
+// A link that is never idle leaves its model no latency to see; what people are shown has the round
+// trip of the kernels for its least.
+TEST(Bundle, ALatencyIsNeverNothing) {
+  Result<Fd> door = listenTcp(SocketAddress::loopback(AF_INET));
+  Result<Fd> dialed = connectTcpStart(localAddress(door.value().get()).value());
+  Result<Fd> accepted = acceptConnection(door.value().get());
+  for (; !accepted.ok(); accepted = acceptConnection(door.value().get())) sched_yield();
+  Bundle bundle("b");
+  bundle.add(
+      {0, 0},
+      [&](LinkEvents events) {
+        return std::make_unique<TcpLink>("lo", std::move(dialed.value()), std::move(events));
+      },
+      LinkModel(1e9, 0));
+  EXPECT_GE(bundle.state()[0].latencyNanos, 1'000);
+  bundle.check(nowNanos());
+  EXPECT_GE(bundle.state()[0].latencyNanos, 1'000);
 }
 
 // What a stopped link still holds must not land in memory that belongs to the user again.

@@ -448,7 +448,8 @@ std::vector<LinkState> Bundle::state() const {
   for (const auto& slot : slots_) {
     all.push_back(slot->state);
     all.back().bytesPerSecond = slot->model.bytesPerSecond();
-    all.back().latencyNanos = slot->model.latency();
+    // What the model has left over for it may be nothing at all on a link that is never idle.
+    all.back().latencyNanos = std::max(slot->model.latency(), slot->roundTrip);
   }
   all.insert(all.end(), leftOut_.begin(), leftOut_.end());
   return all;

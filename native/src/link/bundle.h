@@ -184,6 +184,7 @@ class Bundle {
     int64_t heardAt = 0;
     int64_t usedAt = 0;
     Silence silence;
+    int64_t roundTrip = 0;   // ns, of the kernels or NICs; 0: not known
     bool nudged = false;     // in doubt: the other links were asked for an answer
     int64_t answeredAt = 0;  // when they were found to have given it; 0: not yet
     LinkState state;

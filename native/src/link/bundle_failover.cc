@@ -59,6 +59,7 @@ void Bundle::add(LinkPlace place, const std::function<std::unique_ptr<Link>(Link
   slot->link = make({[this](const FrameHeader& header) { return this->place(header); },
                      [this, slot](const FrameHeader& header) { arrived(slot, header); }});
   slot->state.name = slot->link->name();
+  slot->roundTrip = slot->link->pulse().roundTripNanos;
   std::erase_if(leftOut_, [&](const LinkState& one) { return one.name == slot->state.name; });
   resend(std::move(left), slot);
   if (bell_ == nullptr) return;
@@ -264,7 +265,10 @@ void Bundle::nudgeOthers(const Slot* except) {
 void Bundle::checkLinks(int64_t now) {
   checkedAt_ = now;
   for (auto& slot : slots_) {
-    if (slot->state.alive) slot->silence.look(now, slot->link->pulse());
+    if (!slot->state.alive) continue;
+    LinkPulse pulse = slot->link->pulse();
+    slot->silence.look(now, pulse);
+    slot->roundTrip = pulse.roundTripNanos;
   }
   for (auto& slot : slots_) {
     if (slot->state.alive) checkLink(slot.get(), now);

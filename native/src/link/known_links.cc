@@ -37,9 +37,10 @@ std::string hostOf(const Result<SocketAddress>& address) {
   return address.ok() ? address.value().host() : "unknown";
 }
 
-LinkModel KnownLinks::firstModel(const std::string& link, const std::string& peer) const {
+LinkModel KnownLinks::firstModel(const std::string& link, const std::string& peer,
+                                 int64_t roundTrip) const {
   const LinkProfile* seen = profile_.find(link, peer);
-  if (seen == nullptr) return {kFirstRate, kFirstLatency};
+  if (seen == nullptr) return {kFirstRate, roundTrip > 0 ? roundTrip : kFirstLatency};
   return {seen->bytesPerSecond, std::max(seen->latencyNanos, kLeastLatency)};
 }
 

@@ -19,8 +19,8 @@ class KnownLinks {
   // `nics`: the data NICs of this process. Reads the file of earlier jobs.
   explicit KnownLinks(const std::vector<NicAddress>& nics);
 
-  // `peer`: address of the other end.
-  LinkModel firstModel(const std::string& link, const std::string& peer) const;
+  // `peer`: address of the other end; `roundTrip`: ns, as seen in the handshake, 0: not known.
+  LinkModel firstModel(const std::string& link, const std::string& peer, int64_t roundTrip) const;
 
   // As it is now; nothing is written yet.
   void note(const LinkState& link, const std::string& peer);

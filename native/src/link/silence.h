@@ -10,9 +10,10 @@ namespace flexlink {
 
 // What this host's kernel or NIC knows of the other end. Where it knows nothing: the defaults.
 struct LinkPulse {
-  bool owed = false;        // something was sent that the other host has not acknowledged
-  uint64_t delivered = 0;   // bytes that it has acknowledged
-  int64_t heardNanos = -1;  // ago: the last sign of life of it; -1: not known
+  bool owed = false;           // something was sent that the other host has not acknowledged
+  uint64_t delivered = 0;      // bytes that it has acknowledged
+  int64_t heardNanos = -1;     // ago: the last sign of life of it; -1: not known
+  int64_t roundTripNanos = 0;  // to it and back, the shortest of the last minutes; 0: not known
 };
 
 class Silence {

@@ -370,20 +370,22 @@ void TcpDoor::finish(DoorEntry* entry) {
 
 void TcpDoor::join(DoorEntry* entry, uint32_t number) {
   DoorPair& pair = entry->pairs[number];
-  FLEXLINK_INFO(kInit, "path %s to %s is used%s: %zu test bytes came right each way",
-                pair.name.c_str(), entry->bundle->peer().c_str(), pair.round == 0 ? "" : " again",
-                kTestBytes);
   pair.madeAt = nowNanos();
   pair.trouble.clear();
   Fd fd = pair.passed->take();
   pair.passed.reset();
   pair.peerHost = hostOf(peerAddress(fd.get()));
+  int64_t roundTrip = pulseOf(fd.get()).roundTripNanos;
+  FLEXLINK_INFO(
+      kInit, "path %s to %s is used%s: %zu test bytes came right each way, %.3f ms there and back",
+      pair.name.c_str(), entry->bundle->peer().c_str(), pair.round == 0 ? "" : " again", kTestBytes,
+      static_cast<double>(roundTrip) / 1e6);
   entry->bundle->add(
       {number, pair.round},
       [&](LinkEvents events) {
         return std::make_unique<TcpLink>(pair.name, std::move(fd), std::move(events));
       },
-      known_->firstModel(pair.name, pair.peerHost));
+      known_->firstModel(pair.name, pair.peerHost, roundTrip));
 }
 
 // For the next job.

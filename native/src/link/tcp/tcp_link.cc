@@ -46,15 +46,16 @@ TcpLink::TcpLink(std::string name, Fd fd, LinkEvents events)
 
 // Without an answer to a probe of a closed window the host has gone as well as with data on its
 // way.
-LinkPulse TcpLink::pulse() const {
+LinkPulse pulseOf(int fd) {
   tcp_info info{};
   socklen_t bytes = sizeof info;
-  if (getsockopt(fd_.get(), IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
   LinkPulse pulse;
   pulse.owed = info.tcpi_unacked != 0 || info.tcpi_probes != 0;
   pulse.delivered = info.tcpi_bytes_acked;
   pulse.heardNanos =
       int64_t{std::min(info.tcpi_last_ack_recv, info.tcpi_last_data_recv)} * 1'000'000;
+  if (info.tcpi_min_rtt != UINT32_MAX) pulse.roundTripNanos = int64_t{info.tcpi_min_rtt} * 1'000;
   return pulse;
 }
 

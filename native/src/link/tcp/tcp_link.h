@@ -11,6 +11,9 @@
 
 namespace flexlink {
 
+// Of a connected socket.
+LinkPulse pulseOf(int fd);
+
 class TcpLink final : public Link {
  public:
   // `fd`: connected, non-blocking; who is behind it has been made sure of.
@@ -24,7 +27,7 @@ class TcpLink final : public Link {
   void keepOff(const void* begin, size_t bytes) override;
   void quiesce() override;
   int fd() const override { return fd_.get(); }
-  LinkPulse pulse() const override;
+  LinkPulse pulse() const override { return pulseOf(fd_.get()); }
 
  private:
   struct Outgoing {
