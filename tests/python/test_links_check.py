@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from netns import TwoHosts
+from support import PROGRAMS
 
 from flexlink import probe
 from flexlink.probe_model import Link
@@ -109,3 +110,25 @@ def test_a_path_that_begins_to_lose_large_packets_is_left_for_good(tmp_path: Pat
         hosts.set_rate(1, 1000)
         await_links(ranks, lambda link: link.state == "used")
         end(ranks)
+
+
+def test_a_peer_that_leaves_after_its_last_word_is_no_warning(tmp_path: Path) -> None:
+    with TwoHosts([1000, 1000, 1000]) as hosts:
+        for stay in (0.0, 0.05, 0.5):
+            for turn in range(3):
+                folder = tmp_path / f"{stay}-{turn}"
+                folder.mkdir()
+                ranks = [
+                    subprocess.Popen(
+                        hosts.command(side, [sys.executable, str(PROGRAMS / "leaving.py"),
+                                             str(folder), str(side), str(stay)]),
+                        env={**os.environ, "NCCL_SOCKET_IFNAME": "fl", "NCCL_DEBUG": "WARN",
+                             "NCCL_DEBUG_FILE": str(folder / f"log{side}")},
+                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                    )
+                    for side in (0, 1)
+                ]  # fmt: skip
+                end(ranks)
+                for side in (0, 1):
+                    log = folder / f"log{side}"
+                    assert not log.exists() or " WARN " not in log.read_text(), log.read_text()

@@ -346,11 +346,19 @@ void Bundle::keepOff(const void* begin, size_t bytes) {
 
 bool Bundle::pollLinks() {
   bool moved = false;
+  std::map<Slot*, Status> broken;
+  auto pollEach = [&] {
+    for (auto& slot : slots_) {
+      if (!slot->state.alive || broken.count(slot.get()) != 0) continue;
+      Status status = slot->link->poll();
+      moved = moved || status.ok();
+      if (!status.ok() && status.code() != Code::kInProgress) broken[slot.get()] = status;
+    }
+  };
+  pollEach();
+  if (!broken.empty()) pollEach();  // its last word came before its end, maybe over another
+  for (auto& [slot, status] : broken) leave(slot, status);
   for (auto& slot : slots_) {
-    if (!slot->state.alive) continue;
-    Status status = slot->link->poll();
-    moved = moved || status.ok();
-    if (!status.ok() && status.code() != Code::kInProgress) leave(slot.get(), status);
     if (!slot->state.alive || slot->received == slot->told) continue;
     FrameHeader ack;
     ack.kind = FrameKind::kAck;

@@ -70,6 +70,9 @@ struct BundleOwner {
   std::function<void()> owes;                 // from now on look() is needed
 };
 
+// The tag of a rank's last message to another: nothing comes from it any more.
+inline constexpr uint32_t kLastTag = UINT32_MAX;
+
 class Bundle {
  public:
   explicit Bundle(std::string peer) : peer_(std::move(peer)), bell_(FdBell::instance()) {}
@@ -225,6 +228,7 @@ class Bundle {
   Slot* find(uint32_t number) const;
   void keepOff(const void* begin, size_t bytes);
   bool anyAlive() const;
+  bool wanted() const;
 
   const std::string peer_;
   FdBell* const bell_;        // may be null

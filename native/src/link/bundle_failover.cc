@@ -89,6 +89,14 @@ void Bundle::resend(std::deque<Unacked> frames, Slot* from) {
   }
 }
 
+// Is anything still to come from the peer or to be brought there? Its last words are waited for
+// from the start: not when all its ranks have left, or all of this side's.
+bool Bundle::wanted() const {
+  auto last = [](const auto& one) { return one.first.tag == kLastTag; };
+  return !listeners_.empty() && (std::any_of(inbound_.begin(), inbound_.end(), last) ||
+                                 !waiting_.empty() || !ready_.empty());
+}
+
 // The peer is told, for a link that looks well to one side is of no use when the other has left it.
 void Bundle::leave(Slot* slot, const Status& why) {
   if (!slot->state.alive) return;
@@ -99,7 +107,7 @@ void Bundle::leave(Slot* slot, const Status& why) {
     failure_ = makeStatus(Code::kRemote, "no link to %s is left: %s", peer_.c_str(), why.text());
     return;
   }
-  if (listeners_.empty()) {
+  if (!wanted()) {
     FLEXLINK_INFO(kNet, "%s is left: %s", slot->state.name.c_str(), why.text());
   } else {
     FLEXLINK_WARN("%s to %s is left: %s; %zu frames go over other links", slot->state.name.c_str(),
