@@ -76,6 +76,10 @@ class TwoHosts:
         """What these hosts send over this link in packets of more than 1000 bytes is lost, and
         nobody is told, as where a switch has a smaller MTU; set_rate() mends it."""
         for side in sides:
+            # A large packet that waits in it already would wait for ever, and all behind it.
+            nic = f"fl{index}{'ab'[side]}"
+            words = ["tc", "qdisc", "del", "dev", nic, "root"]
+            subprocess.run(self.command(side, words), check=False, stderr=subprocess.DEVNULL)
             self._shape(index, side, self.rates[index], "1000")
 
     def _shape(self, index: int, side: int, rate: int, burst: str) -> None:

@@ -110,7 +110,7 @@ TEST(Handshake, WhatDoesNotComeThroughIsSaid) {
     EXPECT_EQ(meeting.ends[1 - from].code(), Code::kInProgress) << meeting.ends[1 - from].text();
     EXPECT_EQ(textOf(meeting.sides[1 - from]->late(900'000'000)).find("in 900 ms 0 of 32768 test"),
               0u);
-    EXPECT_TRUE(meeting.sides[1]->trusted());
+    EXPECT_TRUE(meeting.sides[1]->met());
   }
 }
 
@@ -119,7 +119,7 @@ TEST(Handshake, WhoDoesNotKnowTheCookieLearnsNothing) {
   meeting.shown = Cookie{9};
   meeting.run();
   EXPECT_EQ(meeting.ends[1].code(), Code::kRemote);
-  EXPECT_FALSE(meeting.sides[1]->trusted());
+  EXPECT_FALSE(meeting.sides[1]->met());
   EXPECT_EQ(meeting.flows[1].at, 0u);
 }
 

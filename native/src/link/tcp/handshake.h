@@ -53,8 +53,8 @@ class Handshake {
   uint32_t events() const;
   int fd() const { return fd_.get(); }
 
-  // Callee: the cookie was right, so that heard() is the peer's.
-  bool trusted() const { return stage_ > Stage::kHello; }
+  // The peer has greeted, and with the right cookie: heard() is what it has said last.
+  bool met() const { return stage_ > Stage::kHello; }
   const Greeting& heard() const { return heard_; }
 
   // How far it has come, as the reason why it is given up after so many ns.

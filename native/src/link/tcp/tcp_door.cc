@@ -136,9 +136,9 @@ void TcpDoor::accept(int listener, const std::string& nic) {
 
 void TcpDoor::onVisitor(int fd) {
   Handshake& talk = visitors_.at(fd).talk;
-  bool stranger = !talk.trusted();
+  bool stranger = !talk.met();
   Status status = talk.step();
-  if (stranger && talk.trusted()) {  // it has given up what it had begun for this pair before
+  if (stranger && talk.met()) {  // it has given up what it had begun for this pair before
     turnAway([&](const DoorCall& other) {
       const Greeting &now = talk.heard(), &then = other.talk.heard();
       return &other.talk != &talk && then.from == now.from && then.index == now.index;
@@ -155,7 +155,7 @@ void TcpDoor::onSpoken(int fd, const Status& status) {
   reactor_->cancel(visitor.mapped().timer);
   reactor_->unwatch(fd);
   const Greeting& heard = talk.heard();
-  if (!talk.trusted() || heard.index >= 2 * kMostNics) return;
+  if (!talk.met() || heard.index >= 2 * kMostNics) return;
   DoorEntry& entry = entries_[heard.from];
   entry.pairs[heard.index].name = "tcp:" + visitor.mapped().nic;
   if (!status.ok()) return veto(&entry, heard.index, status.text());
@@ -167,7 +167,7 @@ template <typename Whom>
 void TcpDoor::turnAway(Whom&& whom) {
   std::vector<int> fds;
   for (const auto& [fd, one] : visitors_) {
-    if (one.talk.trusted() && whom(one)) fds.push_back(fd);
+    if (one.talk.met() && whom(one)) fds.push_back(fd);
   }
   for (int fd : fds) {
     const DoorCall& one = visitors_.at(fd);
@@ -299,7 +299,9 @@ void TcpDoor::giveUpOthers(const ProcessId& id) {
   for (const auto& [fd, one] : dialed_) {
     if (one.id == id) fds.push_back(fd);
   }
-  for (int fd : fds) giveUp(fd);
+  for (int fd : fds) {
+    if (dialed_.count(fd) != 0) giveUp(fd);  // whoever is told of the last may begin anew
+  }
 }
 
 // One connection of ours is there or has failed.
@@ -310,6 +312,8 @@ void TcpDoor::endDial(int fd, const Status& status) {
   reactor_->unwatch(fd);
   DoorEntry& entry = entries_[one.id];
   if (status.ok() && entry.ready) (void)one.talk.sayLast(Greeting::kAgain, 0);
+  // Later, that nobody answers says less than why the link was left.
+  if (!status.ok() && entry.ready && one.talk.met()) veto(&entry, one.number, status.text());
   if (status.ok()) entry.pairs[one.number].passed.emplace(std::move(one.talk));
   concluded(one.id, one.number, status);
 }
@@ -317,7 +321,7 @@ void TcpDoor::endDial(int fd, const Status& status) {
 void TcpDoor::concluded(const ProcessId& id, uint32_t number, const Status& status) {
   DoorEntry& entry = entries_[id];
   entry.pairs[number].dialing = false;
-  if (!status.ok()) veto(&entry, number, status.text());
+  if (!status.ok() && !entry.ready) veto(&entry, number, status.text());
   if (entry.ready) return status.ok() ? join(&entry, number) : dialAgainLater(id, number);
   if (--entry.awaited == 0) return dialedAll(&entry);
   if (!status.ok() || std::exchange(entry.hurried, true)) return;
@@ -336,13 +340,18 @@ void TcpDoor::dialedAll(DoorEntry* entry) {
   finish(entry);
 }
 
-// A path that is not used. What is known of it before the bundle is made is told then.
+// A path that is not used. What is known of it before the bundle is made is told then; later, the
+// log has once that the link is left, and once why it stays so.
 void TcpDoor::veto(DoorEntry* entry, uint32_t number, const std::string& why) {
   DoorPair& pair = entry->pairs[number];
   bool first = std::exchange(pair.trouble, why).empty();
-  if (entry->ready && first) return tellVeto(entry, pair);
-  if (entry->ready) return entry->bundle->leaveOut(pair.name, why);
-  entry->troubles += (entry->troubles.empty() ? "" : "; ") + pair.name + ": " + why;
+  if (!entry->ready) {
+    entry->troubles += (entry->troubles.empty() ? "" : "; ") + pair.name + ": " + why;
+  } else if (first) {
+    tellVeto(entry, pair);
+  } else {
+    entry->bundle->leaveOut(pair.name, why);
+  }
 }
 
 void TcpDoor::tellVeto(DoorEntry* entry, const DoorPair& pair) {
