@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <optional>
 
 namespace flexlink {
@@ -80,9 +81,10 @@ TEST(Handshake, APathThatCarriesBytesRightIsALink) {
   Meeting meeting;
   meeting.run();
   for (const Status& end : meeting.ends) EXPECT_TRUE(end.ok()) << end.text();
-  EXPECT_EQ(meeting.sides[1]->heard().from, meeting.dialer);
-  EXPECT_EQ(meeting.sides[1]->heard().index, 1u);
-  EXPECT_EQ(meeting.sides[1]->heard().round, 4u);
+  EXPECT_EQ(meeting.sides[1]->heard().word, Greeting::kAgain);
+  EXPECT_EQ(meeting.sides[1]->peer(), meeting.dialer);
+  EXPECT_EQ(meeting.sides[1]->place().number, 1u);
+  EXPECT_EQ(meeting.sides[1]->place().round, 4u);
   EXPECT_GT(meeting.flows[0].at, kTestBytes);
   EXPECT_GT(meeting.flows[1].at, kTestBytes);
 }
@@ -99,6 +101,16 @@ TEST(Handshake, OneWrongBitIsFoundAndBothSidesSayWhere) {
       EXPECT_EQ(textOf(meeting.ends[from]).find("test bytes came to the peer " + where), 0u)
           << meeting.ends[from].text();
     }
+  }
+}
+
+TEST(Handshake, ALastWordThatDoesNotFitTheFirstIsNone) {
+  for (size_t byte : {offsetof(Greeting, cookie), offsetof(Greeting, from),
+                      offsetof(Greeting, word), offsetof(Greeting, index)}) {
+    Meeting meeting;
+    meeting.flows[0].flips = sizeof(Greeting) + kTestBytes + byte;
+    meeting.run();
+    EXPECT_EQ(textOf(meeting.ends[1]), "the peer does not answer as FlexLink") << byte;
   }
 }
 

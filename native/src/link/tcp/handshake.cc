@@ -144,14 +144,20 @@ Status Handshake::readTest() {
 
 Status Handshake::readGreeting() {
   FLEXLINK_TRY(read(&heard_, sizeof heard_));
-  if (heard_.magic != Greeting::kMagic || heard_.version != kWireVersion)
-    return makeStatus(Code::kRemote, "the peer does not answer as FlexLink");
+  if (!fits()) return makeStatus(Code::kRemote, "the peer does not answer as FlexLink");
   return stage_ == Stage::kHello ? helloHeard() : lastHeard();
 }
 
+// Who calls and for which link, the callee learns from the first greeting; all others say the same.
+bool Handshake::fits() const {
+  if (heard_.magic != Greeting::kMagic || heard_.version != kWireVersion) return false;
+  if (heard_.cookie != cookie_) return false;
+  if (stage_ == Stage::kHello && !dials_) return heard_.word == Greeting::kHello;
+  return heard_.from == peer_ && heard_.index == place_.number && heard_.round == place_.round &&
+         (heard_.word == Greeting::kHello) == (stage_ == Stage::kHello);
+}
+
 Status Handshake::helloHeard() {
-  bool right = heard_.word == Greeting::kHello && heard_.cookie == cookie_;
-  if (!right) return makeStatus(Code::kRemote, "the peer does not answer as FlexLink");
   stage_ = Stage::kTest;
   if (dials_) return {};
   peer_ = heard_.from;

@@ -53,8 +53,13 @@ class Handshake {
   uint32_t events() const;
   int fd() const { return fd_.get(); }
 
-  // The peer has greeted, and with the right cookie: heard() is what it has said last.
+  // The peer has greeted, and with the right cookie: then it is known who it is, and which link
+  // this is to be.
   bool met() const { return stage_ > Stage::kHello; }
+  const ProcessId& peer() const { return peer_; }
+  LinkPlace place() const { return place_; }
+
+  // Callee, after ok: the peer's last word.
   const Greeting& heard() const { return heard_; }
 
   // How far it has come, as the reason why it is given up after so many ns.
@@ -75,6 +80,7 @@ class Handshake {
   Status read(void* into, size_t bytes);
   Status readTest();
   Status readGreeting();
+  bool fits() const;
   Status helloHeard();
   Status lastHeard();
   Status wrong() const;

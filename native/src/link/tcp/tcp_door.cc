@@ -140,8 +140,8 @@ void TcpDoor::onVisitor(int fd) {
   Status status = talk.step();
   if (stranger && talk.met()) {  // it has given up what it had begun for this pair before
     turnAway([&](const DoorCall& other) {
-      const Greeting &now = talk.heard(), &then = other.talk.heard();
-      return &other.talk != &talk && then.from == now.from && then.index == now.index;
+      return &other.talk != &talk && other.talk.peer() == talk.peer() &&
+             other.talk.place().number == talk.place().number;
     });
   }
   if (status.code() != Code::kInProgress) return onSpoken(fd, status);
@@ -154,11 +154,11 @@ void TcpDoor::onSpoken(int fd, const Status& status) {
   Handshake& talk = visitor.mapped().talk;
   reactor_->cancel(visitor.mapped().timer);
   reactor_->unwatch(fd);
-  const Greeting& heard = talk.heard();
-  if (!talk.met() || heard.index >= 2 * kMostNics) return;
-  DoorEntry& entry = entries_[heard.from];
-  entry.pairs[heard.index].name = "tcp:" + visitor.mapped().nic;
-  if (!status.ok()) return veto(&entry, heard.index, status.text());
+  const uint32_t number = talk.place().number;
+  if (!talk.met() || number >= 2 * kMostNics) return;
+  DoorEntry& entry = entries_[talk.peer()];
+  entry.pairs[number].name = "tcp:" + visitor.mapped().nic;
+  if (!status.ok()) return veto(&entry, number, status.text());
   welcome(std::move(talk));
 }
 
@@ -362,7 +362,7 @@ void TcpDoor::tellVeto(DoorEntry* entry, const DoorPair& pair) {
 
 void TcpDoor::finish(DoorEntry* entry) {
   turnAway([&](const DoorCall& one) {  // what the peer has left out
-    return one.talk.heard().from == entry->peer.id && one.talk.heard().round == 0;
+    return one.talk.peer() == entry->peer.id && one.talk.place().round == 0;
   });
   entry->ready = true;
   entry->dialing = false;
