@@ -11,8 +11,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "comm/epoch_meeting.h"
 #include "balance/path_model.h"
+#include "comm/epoch_meeting.h"
 #include "comm/rendezvous.h"
 #include "comm/vendor_entry.h"
 #include "device/host/stream.h"
@@ -69,7 +69,7 @@ struct CommParts {
   std::vector<std::shared_ptr<Bundle>> bundles;  // by rank, of other hosts; empty: there are none
   MemoryTuning tuning;
   std::unique_ptr<VendorComm> vendor;  // null: no vendor lane
-  int cores = 1;  // that the ranks of this host may run on
+  int cores = 1;                       // that the ranks of this host may run on
   bool oversubscribed = false;
 };
 

@@ -23,6 +23,6 @@ inline constexpr uint32_t kTagScalar = 0xfffffff1;
 inline constexpr uint32_t kTagPut = 0xfffffff2;
 inline constexpr uint32_t kTagStanding = 0xfffffffe;
 inline constexpr uint32_t kTagNotice = 0xfffffffe;
-inline constexpr uint32_t kTagFarewell = 0xffffffff;
+inline constexpr uint32_t kTagFarewell = kLastTag;
 
 }  // namespace flexlink
