@@ -58,7 +58,8 @@ RANK_BODY(PutIntoNoWindow) {
   RANK_OK(ncclMemFree(shared));
 }
 
-// Whatever two ranks call, all must hear of it.
+// Whatever two ranks call, all must hear of it. Arguments: the odd rank, or h: the second host;
+// what it calls; what the others call.
 RANK_BODY(UnlikeKindsBetweenHosts) {
   Comm comm = makeWorld(ctx);
   std::vector<float> in(64'000, 1), out(64'000);
@@ -77,8 +78,8 @@ RANK_BODY(UnlikeKindsBetweenHosts) {
         return ncclReduceScatter(in.data(), out.data(), count, ncclFloat32, ncclSum, comm, nullptr);
     }
   };
-  const int odd = ctx.args[0] - '0', first = ctx.args[1] - '0', second = ctx.args[2] - '0';
-  RANK_IS(call(ctx.rank == odd ? first : second), ncclInvalidUsage);
+  const bool odd = ctx.args[0] == 'h' ? ctx.rank * 2 >= ctx.size : ctx.rank == ctx.args[0] - '0';
+  RANK_IS(call(ctx.args[odd ? 1 : 2] - '0'), ncclInvalidUsage);
   RANK_MENTIONS(lastError(comm), "does not match", "same calls");
   comm.abort();
 }
@@ -122,7 +123,8 @@ TEST(Hosts, UnlikeCallsFailOnAllRanks) {
   for (const char* hosts : {"012", "011", "001"}) between("UnlikeCallsBetweenHosts", {3, hosts});
 }
 TEST(Hosts, UnlikeKindsFailOnAllRanks) {
-  for (const char* unlike : {"001", "310", "212", "324", "042", "140"}) {
+  for (const char* unlike :
+       {"001", "310", "212", "324", "042", "140", "h01", "h10", "h12", "h24"}) {
     between("UnlikeKindsBetweenHosts", {4, "0011"}, unlike);
   }
 }
