@@ -262,13 +262,14 @@ Outcome pass(const char* body, int size, How how, const char* args = "") {
 }
 
 TEST(Fork, ChildThatDoesNotCommunicateRunsAndExits) {
-  pass("ForkedChildThatDoesNotCommunicate", 2, How::kProcesses);
   RunOptions o;
   o.size = 2;
-  o.how = How::kThreads;
   // The child of a thread has lost the other threads' stacks, and with them what they own.
   o.env = {"ASAN_OPTIONS=detect_leaks=0"};
-  expectRanksPass("ForkedChildThatDoesNotCommunicate", o);
+  for (How how : {How::kProcesses, How::kThreads}) {
+    o.how = how;
+    expectRanksPass("ForkedChildThatDoesNotCommunicate", o);
+  }
 }
 TEST(Fork, CallInTheChildIsInvalidUsageAndHurtsNobody) {
   pass("ForkedChildThatCalls", 2, How::kProcesses);

@@ -324,4 +324,12 @@ MUTATIONS = (
         "test_conformance",
         "MemoryLane.AMessageThatCame*",
     ),
+    Mutation(
+        "same host: ranks that cannot share memory stay together",
+        "native/src/lane/hier/host_map.cc",
+        "[&](int other) { return denied(rank, other); }",
+        "[&](int) { return false; }",
+        "test_unit",
+        "HostMap.*",
+    ),
 )

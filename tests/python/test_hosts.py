@@ -68,6 +68,19 @@ def test_what_was_seen_of_links_is_kept_and_rubbish_in_its_place_is_only_a_warni
             kept.write_text(kept.read_text().replace("link tcp:", "link TCP:"))
 
 
+@needs_root
+def test_containers_of_one_machine_that_share_no_memory_meet_over_tcp(tmp_path: Path) -> None:
+    """One host by name (as by boot id in containers), but no way to each other's sockets."""
+    with TwoHosts([0]) as hosts:
+        commands = [hosts.command(side, []) for side in (0, 1, 1)]
+        more = {"NCCL_SOCKET_IFNAME": "fl", "FLEXLINK_HOSTID": "machine", "NCCL_DEBUG": "INFO"}
+        finish(start(commands, tmp_path, 300_001, 3, **more, NCCL_DEBUG_FILE=f"{tmp_path}/log"))
+        assert hosts.sent(0)[0] > 3 * 1_200_004
+    log = (tmp_path / "log").read_text()
+    assert "no shared memory with rank 1" in log
+    assert "lane hier" in log  # the two of the second container share theirs
+
+
 def carry(rates: Sequence[int], folder: Path, size: int) -> tuple[list[int], float]:
     """Bytes that each NIC of the first host has sent in 6 AllReduces, and the fastest's bytes/s."""
     folder.mkdir()

@@ -63,6 +63,9 @@ class Creation : public std::enable_shared_from_this<Creation> {
   void sayNics();
   void hearNics(const std::vector<std::string>& blobs);
   void hearReadiness(const std::vector<std::string>& blobs);
+  Status agreedPaths(const std::vector<std::string>& blobs, bool* vendor);
+  void regroup();
+  void dropPeers();
   Status makeCard(std::string* bytes);
   Status checkCards() const;
   void reachPeers(std::vector<PeerNics> nics);
@@ -85,6 +88,9 @@ class Creation : public std::enable_shared_from_this<Creation> {
   std::shared_ptr<VendorEntry> vendor_;  // null: not all ranks have the vendor
   bool vendorSettled_ = true;
   bool hasVendor_ = false;
+  std::vector<Denial> denials_;  // heard in the last round of readiness, of this communicator
+  bool anyDenials_ = false;      // also of the others of a split
+  bool regrouped_ = false;
   bool admitted_ = false;  // the new communicator's cookie; from end() on its own affair
   bool ended_ = false;
 };
@@ -319,36 +325,88 @@ void Creation::sayReady() {
   ready.cma = status.ok() && (paths_ == nullptr || paths_->cma());
   strncpy(ready.text, status.text(), sizeof ready.text - 1);
   next_ = Round::kReadiness;
-  if (participant_) participant_->say(asBytes(ready));
+  std::string word = asBytes(ready);
+  if (paths_ != nullptr) {
+    for (uint32_t rank : paths_->denied()) word += asBytes(rank);
+  }
+  if (participant_) participant_->say(word);
+}
+
+// Reads what all have said of their paths. The error: somebody cannot join.
+Status Creation::agreedPaths(const std::vector<std::string>& blobs, bool* vendor) {
+  bool cma = true;
+  denials_.clear();
+  anyDenials_ = false;
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    Readiness ready{static_cast<int32_t>(Code::kInternal), 0, 0, {}};
+    const bool whole = fromBytes(blobs[i].substr(0, sizeof ready), &ready);
+    ready.text[sizeof ready.text - 1] = '\0';
+    auto code = static_cast<Code>(ready.code);
+    if (code != Code::kOk) return makeStatus(code, "rank %zu cannot join: %s", i, ready.text);
+    auto member = std::find(members_.begin(), members_.end(), i);
+    anyDenials_ = anyDenials_ || (whole && blobs[i].size() > sizeof ready);
+    if (member == members_.end()) continue;
+    cma = cma && ready.cma != 0;
+    *vendor = *vendor && ready.vendor != 0;
+    for (size_t at = sizeof ready; at + sizeof(uint32_t) <= blobs[i].size(); at += 4) {
+      uint32_t to = 0;
+      memcpy(&to, blobs[i].data() + at, sizeof to);
+      denials_.push_back({static_cast<int>(member - members_.begin()), static_cast<int>(to)});
+    }
+  }
+  parts_.tuning.cma = cma;
+  return {};
 }
 
 void Creation::hearReadiness(const std::vector<std::string>& blobs) {
-  bool cma = true, vendor = hasVendor_;
-  for (size_t i = 0; i < blobs.size(); ++i) {
-    Readiness ready;
-    if (!fromBytes(blobs[i], &ready))
-      ready = Readiness{static_cast<int32_t>(Code::kInternal), 0, 0, {}};
-    ready.text[sizeof ready.text - 1] = '\0';
-    auto code = static_cast<Code>(ready.code);
-    if (code != Code::kOk) {
-      return end(makeStatus(code, "rank %zu cannot join: %s", i, ready.text));
-    }
-    bool member = std::find(members_.begin(), members_.end(), i) != members_.end();
-    cma = cma && (!member || ready.cma != 0);
-    vendor = vendor && (!member || ready.vendor != 0);
-  }
+  bool vendor = hasVendor_;
+  Status status = agreedPaths(blobs, &vendor);
+  if (!status.ok()) return end(status);
+  if (anyDenials_) return regroup();
   if (parts_.cards.empty()) return end({});  // no colour, no communicator
   TuningFacts facts;
   facts.ranks = static_cast<int>(parts_.hosts.neighbours().size());
   parts_.cores = coresOfHost();
   facts.oversubscribed = parts_.oversubscribed = facts.ranks > parts_.cores;
   for (const RankCard& card : parts_.cards) facts.direct = facts.direct && card.direct != 0;
-  facts.cma = cma;
+  facts.cma = parts_.tuning.cma;
   facts.eagerBytes = parts_.cards[0].eagerBytes;
   facts.chunkBytes = parts_.cards[0].chunkBytes;
   parts_.tuning = memoryTuning(facts);
   if (vendor) parts_.vendor = vendor_->take();
   end({});
+}
+
+// Ranks of one host that cannot share memory count as ranks of several. All hear the same and take
+// part in the rounds that follow, also those whose paths are as they were.
+void Creation::regroup() {
+  if (regrouped_) {
+    return end(makeStatus(Code::kSystem,
+                          "ranks of one host could share memory at first, and then could not"));
+  }
+  regrouped_ = true;
+  dropPeers();
+  std::vector<uint64_t> hashes;
+  for (const RankCard& card : parts_.cards) hashes.push_back(card.process.hostHash);
+  parts_.hosts = makeHostMap(parts_.rank, setApart(std::move(hashes), denials_));
+  sayNics();
+}
+
+// What was made of the paths so far.
+void Creation::dropPeers() {
+  for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
+    MemoryPeer& peer = parts_.peers[rank];
+    if (peer.process == nullptr) continue;
+    peer.process->forget(parts_.cards[rank].segmentRegion);
+    releasePeer(std::move(peer.process));
+  }
+  parts_.peers.clear();
+  parts_.bundles.clear();
+  if (parts_.segment == nullptr) return;
+  Segment own(parts_.segment->base(), parts_.layout);
+  for (int peer = 0; peer < static_cast<int>(members_.size()); ++peer) {
+    own.pair(peer).attaches.store(0, std::memory_order_release);
+  }
 }
 
 int Creation::coresOfHost() const {
@@ -388,12 +446,7 @@ void Creation::end(const Status& status) {
                   impl->ranks(), impl->config().name.empty() ? "" : " ",
                   impl->config().name.c_str(), impl->laneText().c_str());
   } else {
-    for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
-      MemoryPeer& peer = parts_.peers[rank];
-      if (peer.process == nullptr) continue;
-      peer.process->forget(parts_.cards[rank].segmentRegion);
-      releasePeer(std::move(peer.process));
-    }
+    dropPeers();
     if (admitted_) dismissCookie(parts_.cookie);
     parts_ = CommParts{};
   }

@@ -73,7 +73,7 @@ void Paths::mapNext() {
       auto self = shared_from_this();
       return connectPeer(card.process, [self, rank](Result<std::shared_ptr<PeerProcess>> process) {
         if (self->parts_ == nullptr && process.ok()) return releasePeer(std::move(process.value()));
-        if (!process.ok()) return self->end(process.status());
+        if (!process.ok()) return self->deny(rank, process.status());
         self->mapPeer(rank, process.value());
       });
     }
@@ -91,7 +91,7 @@ void Paths::mapPeer(int rank, const std::shared_ptr<PeerProcess>& process) {
   auto self = shared_from_this();
   process->fetch(cardOf(rank).segmentRegion, [self, rank](const Result<PeerProcess::Mapping>& got) {
     if (self->parts_ == nullptr) return;
-    if (!got.ok()) return self->end(got.status());
+    if (!got.ok()) return self->deny(rank, got.status());
     MemoryPeer& peer = self->peerOf(rank);
     Segment segment(got.value()->base(), self->parts_->layout);
     // What is advertised is verified: the right bytes must be there.
@@ -99,10 +99,7 @@ void Paths::mapPeer(int rank, const std::shared_ptr<PeerProcess>& process) {
                  segment.header().magic == kSegmentMagic &&
                  segment.header().rank == static_cast<uint32_t>(rank);
     if (!right) {
-      return self->end(makeStatus(Code::kSystem,
-                                  "the shared memory of %s does not hold what it "
-                                  "should",
-                                  peer.name.c_str()));
+      return self->deny(rank, makeStatus(Code::kSystem, "it does not hold what it should"));
     }
     peer.segment = segment;
     peer.mapping = got.value();
@@ -115,7 +112,7 @@ void Paths::mapWake(int rank) {
   peerOf(rank).process->fetch(cardOf(rank).process.wakeRegion,
                               [self, rank](const Result<PeerProcess::Mapping>& got) {
                                 if (self->parts_ == nullptr) return;
-                                if (!got.ok()) return self->end(got.status());
+                                if (!got.ok()) return self->deny(rank, got.status());
                                 MemoryPeer& peer = self->peerOf(rank);
                                 peer.bell = static_cast<Doorbell*>(got.value()->base());
                                 peer.cma = self->mayAttach(rank);
@@ -126,6 +123,16 @@ void Paths::mapWake(int rank) {
                                 ++self->mapped_;
                                 self->mapNext();
                               });
+}
+
+// Containers, seccomp, another user: the same machine, but no shared memory.
+void Paths::deny(int rank, const Status& why) {
+  if (parts_ == nullptr) return;
+  FLEXLINK_INFO(kInit, "no shared memory with %s, TCP instead: %s", peerOf(rank).name.c_str(),
+                why.text());
+  denied_.push_back(static_cast<uint32_t>(rank));
+  ++mapped_;
+  mapNext();
 }
 
 // Whether the kernel lets us read that process's memory, found out by doing it.

@@ -31,6 +31,10 @@ class Paths : public std::enable_shared_from_this<Paths> {
   // From now on `parts` is not touched, and `done` is not called.
   void cancel() { parts_ = nullptr; }
 
+  // Ranks that seem to be on this host but cannot share memory with this rank. After `done` without
+  // error; then there are no paths yet: such ranks are to be reached as if on other hosts.
+  const std::vector<uint32_t>& denied() const { return denied_; }
+
   // May this rank read the memory of all ranks of its host? After `done` without error.
   bool cma() const { return cma_; }
 
@@ -39,6 +43,7 @@ class Paths : public std::enable_shared_from_this<Paths> {
   void mapNext();
   void mapPeer(int rank, const std::shared_ptr<PeerProcess>& process);
   void mapWake(int rank);
+  void deny(int rank, const Status& why);
   void reached();
   void end(const Status& status);
   bool mayAttach(int rank) const;
@@ -51,6 +56,7 @@ class Paths : public std::enable_shared_from_this<Paths> {
   size_t mapped_ = 0;   // ranks of this host, in order
   size_t missing_ = 0;  // ways that are not there yet
   bool cma_ = true;
+  std::vector<uint32_t> denied_;
 };
 
 std::string processName(const ProcessCard& card);      // "pid 77 on host b"

@@ -9,7 +9,7 @@ from typing import Any
 
 def meet(folder: Path, rank: int, ranks: int) -> Any:
     """The communicator; rank 0 leaves the id in a file of `folder`."""
-    os.environ["FLEXLINK_HOSTID"] = f"host{rank}"
+    os.environ.setdefault("FLEXLINK_HOSTID", f"host{rank}")
     import flexlink  # reads its settings once
 
     place = folder / "id"

@@ -33,4 +33,14 @@ struct HostMap {
 // `hashes`: by rank, equal for ranks of one host.
 HostMap makeHostMap(int rank, const std::vector<uint64_t>& hashes);
 
+// Rank `from` cannot share memory with rank `to`, although both seem to be on one host.
+struct Denial {
+  int from = 0;
+  int to = 0;
+};
+
+// The hashes after ranks of one host that cannot share memory were set apart: each rank, in rank
+// order, goes to the first group of its host with whose ranks it can.
+std::vector<uint64_t> setApart(std::vector<uint64_t> hashes, const std::vector<Denial>& denials);
+
 }  // namespace flexlink
