@@ -24,14 +24,20 @@ class Seen {
     hash_ = facts.commHash;
   }
 
-  uint64_t state() const {
+  // Null: there is none.
+  const FlexlinkProbeSlot* slot() const {
     for (int i = 0; i < static_cast<int>(FLEXLINK_PROBE_SLOTS); ++i) {
       const FlexlinkProbeComm& comm = reader_.slot(i).comm;
       const bool mine = Reader::load(comm.id) == hash_ &&
                         static_cast<uint32_t>(Reader::load(comm.rankAndRanks)) == rank_;
-      if (mine) return Reader::load(comm.state);
+      if (mine) return &reader_.slot(i);
     }
-    return FLEXLINK_PROBE_STATE_FREE;
+    return nullptr;
+  }
+
+  uint64_t state() const {
+    const FlexlinkProbeSlot* mine = slot();
+    return mine == nullptr ? FLEXLINK_PROBE_STATE_FREE : Reader::load(mine->comm.state);
   }
 
   bool comesTo(uint64_t wanted) const {
@@ -79,6 +85,25 @@ RANK_BODY(SeenFailed) {
   comm.destroy();
 }
 
+// What two lanes carry is one operation, and each shows its own bytes.
+RANK_BODY(SeenSplit) {
+  Comm comm = makeWorld(ctx);
+  Seen seen(comm, ctx.rank);
+  std::vector<int32_t> data(4096, 1);
+  for (int i = 0; i < 20; ++i) {
+    RANK_OK(
+        ncclAllReduce(data.data(), data.data(), data.size(), ncclInt32, ncclMax, comm, nullptr));
+  }
+  const FlexlinkProbeSlot* slot = seen.slot();
+  RANK_TRUE(slot != nullptr);
+  const uint64_t bytes = 20 * data.size() * sizeof(int32_t);
+  RANK_EQ(Reader::load(slot->comm.operations), 20u);
+  RANK_EQ(Reader::load(slot->comm.completed), 20u);
+  RANK_EQ(Reader::load(slot->lanes[FLEXLINK_PROBE_LANE_VENDOR].totalBytes), bytes / 4);
+  RANK_EQ(Reader::load(slot->lanes[FLEXLINK_PROBE_LANE_MEMORY].totalBytes), bytes / 4 * 3);
+  ctx.barrier();
+}
+
 void pass(const char* body) {
   for (How how : {How::kThreads, How::kProcesses}) {
     RunOptions o;
@@ -88,6 +113,11 @@ void pass(const char* body) {
 }
 
 TEST(ProbeOfRanks, FinalizingIsSeenWhileTheLastCallsRunAndUntilDestroy) { pass("SeenFinalizing"); }
+TEST(ProbeOfRanks, WhatIsSplitBetweenLanesIsOneOperation) {
+  RunOptions o;
+  o.lanes = "vendor:1,memory:3";
+  expectRanksPass("SeenSplit", o);
+}
 TEST(ProbeOfRanks, AFailedCommunicatorIsNotSeenFinalizing) { pass("SeenFailed"); }
 
 }  // namespace

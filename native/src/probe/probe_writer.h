@@ -51,8 +51,9 @@ class alignas(64) ProbeComm {
   void end(uint64_t seq, uint8_t result, uint8_t lane = 0);
 
   // For calls that progress together, on one lane: one begin(), for any of them; ended() for each
-  // when it is done, in any order; rest() when all are.
-  void ended(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane = 0);
+  // when it is done, in any order; rest() when all are. whole: no other lane has a part of it.
+  void ended(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane = 0,
+             bool whole = true);
   void rest(uint8_t lane = 0);
 
   // The links to peers, numbered from 0 as the caller likes. To be told again and again while they
@@ -255,13 +256,13 @@ inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
   record(live, {seq, own(live.call), own(live.count), bytes, now, result, false});
 }
 
-inline void ProbeComm::ended(uint64_t seq, const ProbeSignature& call, uint8_t result,
-                             uint8_t lane) {
+inline void ProbeComm::ended(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane,
+                             bool whole) {
   FlexlinkProbeLane& live = laneOf(lane);
   const uint64_t bytes = result == 0 ? call.bytes : 0;
   add(live.operations, 1);
   add(live.totalBytes, bytes);
-  record(live, {seq, word(call, lane), call.count, bytes, ticks(), result, true});
+  record(live, {seq, word(call, lane), call.count, bytes, ticks(), result, whole});
 }
 
 inline void ProbeComm::rest(uint8_t lane) {

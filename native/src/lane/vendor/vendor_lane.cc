@@ -186,10 +186,14 @@ void VendorLane::finish() {
   copies_.clear();
   uint64_t bytes = 0;
   for (const std::vector<Call>* calls : {&batch_.single, &batch_.collective}) {
-    if (calls->empty()) continue;
-    bytes += endSingles(probe_, *calls, kProbeLane);
+    for (const Call& call : *calls) {
+      const size_t moved = call.count * typeSize(call.type);
+      probe_->ended(call.seq, probeCall(call, moved), 0, kProbeLane, calls == &batch_.single);
+      bytes += moved;
+    }
     operations_.fetch_add(calls->size(), std::memory_order_relaxed);
   }
+  probe_->rest(kProbeLane);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
 }
 
