@@ -126,7 +126,7 @@ TEST(Epochs, NoOperationIsSplitInTwoWaysAndTheFitArrives) {
         shares.push_back(world.ranks()[0].used[i].parts[0]);
       }
       std::nth_element(shares.begin(), shares.begin() + 500, shares.end());
-      EXPECT_NEAR(shares[500], kWholeWeight * 2 / 3, 25) << ranks << " ranks, seed " << seed;
+      EXPECT_NEAR(shares[500], kWholeWeight * 2.0 / 3, 25) << ranks << " ranks, seed " << seed;
     }
   }
 }

@@ -65,7 +65,7 @@ EpochReport Epochs::report() {
   report.begun = begun_;
   for (const auto& [key, sample] : samples_) report.samples.push_back(sample);
   samples_.clear();
-  report.proposal = std::move(proposal_);
+  report.proposal = proposal_;
   proposal_.reset();
   return report;
 }
@@ -88,7 +88,7 @@ std::optional<bool> Epochs::heard(const std::vector<EpochReport>& reports) {
 
 void Epochs::decided(const std::vector<bool>& votes) {
   bool all = std::find(votes.begin(), votes.end(), false) == votes.end();
-  if (all && pledged_) agreed_.push_back(std::move(*pledged_));
+  if (all && pledged_) agreed_.push_back(*pledged_);
   pledged_.reset();
   ahead_ = all ? std::max(ahead_ / 2, kLeastAhead) : std::min(ahead_ * 2, kMostAhead);
 }
