@@ -79,12 +79,15 @@ TEST(Lanes, ChildrenThatComeLateHaveThemToo) {
 TEST(Lanes, PutsAndSignalsGoTheirWay) { over("PutToAll", {3, "vendor:1,memory:1"}); }
 
 TEST(Lanes, RanksAgreeOnSharesWhileTheyWork) {
-  const std::vector<std::string> env = {"NCCL_DEBUG=INFO", "NCCL_DEBUG_SUBSYS=TUNING,INIT"};
+  // Creation has a limit, the rounds that follow have none.
+  const std::vector<std::string> env = {"NCCL_DEBUG=INFO", "NCCL_DEBUG_SUBSYS=TUNING,INIT",
+                                        "FLEXLINK_INIT_TIMEOUT=0.4"};
   for (const Spread& spread :
        {Spread{2, "vendor,memory"}, Spread{3, "vendor,memory", "", How::kThreads}}) {
     const Outcome out = over("ManyLongSums", spread, "", env);
     EXPECT_NE(out.output.find("lane vendor+memory"), std::string::npos);
     EXPECT_NE(out.output.find("lanes' shares"), std::string::npos);
+    EXPECT_EQ(out.output.find("FLEXLINK_INIT_TIMEOUT"), std::string::npos) << out.output;
   }
 }
 

@@ -66,13 +66,12 @@ std::unique_ptr<Lane> Communicator::makeLane() {
 
 // At the door of rank 0, as long as the communicator lives.
 void Communicator::joinEpochs(const std::shared_ptr<EpochBoard>& board) {
-  constexpr uint64_t kEpochsKey = ~uint64_t{0};  // no other meeting with this cookie has it
   Result<SocketAddress> door = SocketAddress::fromBytes(parts_.cards[0].door);
   if (!door.ok()) return;
   Meeting meeting;
   meeting.address = door.value();
   meeting.cookie = parts_.cookie;
-  meeting.key = kEpochsKey;
+  meeting.key = kLastingMeeting;
   meeting.size = static_cast<uint32_t>(ranks());
   meeting.index = static_cast<uint32_t>(rank());
   epochs_ = EpochMeeting::join(meeting, 2, board);

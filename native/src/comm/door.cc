@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/interfaces.h"
@@ -254,6 +255,9 @@ void Door::said(Gathering* gathering, const GatheringKey& key, uint32_t index, s
     fds.push_back(each.fd);
   }
   gathering->said = 0;
+  if (key.second == kLastingMeeting && gathering->timer != 0) {
+    reactor_->cancel(std::exchange(gathering->timer, 0));
+  }
   std::string message = wire::packRound(blobs);
   for (int fd : fds) {
     if (fd >= 0) send(fd, message);

@@ -176,7 +176,7 @@ void EpochMeeting::look() {
   participant_->say(report);
 }
 
-// A rank has left or died. Who has promised to begin no further can only give up.
+// A rank has left or died: the shares stay. Who has promised to begin no further can only give up.
 void EpochMeeting::end(const Status& status) {
   {
     std::lock_guard<std::mutex> lock(board_->mutex);
@@ -186,6 +186,7 @@ void EpochMeeting::end(const Status& status) {
           Code::kRemote, "the ranks could not agree on the shares of the lanes: %s", status.text());
     }
   }
+  FLEXLINK_INFO(kTuning, "the shares of the lanes stay as they are: %s", status.text());
   participant_.reset();
   myDoorbell().ring();
 }

@@ -15,6 +15,9 @@
 
 namespace flexlink {
 
+// The key of a meeting that lasts: once all have come nobody is late. One for each cookie.
+inline constexpr uint64_t kLastingMeeting = ~uint64_t{0};
+
 // Which meeting, where, and who I am in it.
 struct Meeting {
   SocketAddress address;
