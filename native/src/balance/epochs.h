@@ -74,6 +74,8 @@ class Epochs {
   // The next operation begins: the weights for it. Null: undecided, ask again later.
   const Weights* begin(uint16_t operationClass);
 
+  int lanes() const { return lanes_; }
+
   // The number of the epoch of the operation that has begun last.
   uint32_t epoch() const { return epoch_; }
 

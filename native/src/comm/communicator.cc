@@ -14,6 +14,14 @@
 
 namespace flexlink {
 
+void CommParts::releasePeers() {
+  for (size_t rank = 0; rank < peers.size(); ++rank) {
+    if (peers[rank].process == nullptr) continue;
+    peers[rank].process->forget(cards[rank].segmentRegion);
+    releasePeer(std::move(peers[rank].process));
+  }
+}
+
 Communicator::Communicator(CommParts parts, Driven* shell)
     : parts_(std::move(parts)),
       hash_(publicHash(parts_.cookie)),
@@ -74,7 +82,7 @@ void Communicator::joinEpochs(const std::shared_ptr<EpochBoard>& board) {
   meeting.key = kLastingMeeting;
   meeting.size = static_cast<uint32_t>(ranks());
   meeting.index = static_cast<uint32_t>(rank());
-  epochs_ = EpochMeeting::join(meeting, 2, board);
+  epochs_ = EpochMeeting::join(meeting, board);
 }
 
 std::unique_ptr<Lane> Communicator::makeOwnLane() {
@@ -114,16 +122,10 @@ Communicator::~Communicator() {
   if (unseen_ != nullptr) ProbeWriter::process()->closeComm(unseen_);
   dismissCookie(parts_.cookie);
   Result<Reactor*> reactor = Reactor::instance();
-  // Peers may still read our segment: they hold their own mapping of it. Theirs are ours to unmap.
   reactor.value()->postAndWait([this] {
     if (epochs_) epochs_->leave();
     if (!parts_.bundles.empty()) rememberLinks();
-    for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
-      MemoryPeer& peer = parts_.peers[rank];
-      if (peer.process == nullptr) continue;
-      peer.process->forget(parts_.cards[rank].segmentRegion);
-      releasePeer(std::move(peer.process));
-    }
+    parts_.releasePeers();
   });
 }
 

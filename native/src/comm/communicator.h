@@ -71,6 +71,10 @@ struct CommParts {
   std::unique_ptr<VendorComm> vendor;  // null: no vendor lane
   int cores = 1;                       // that the ranks of this host may run on
   bool oversubscribed = false;
+
+  // Peers may still read our segment: they hold their own mapping of it. Theirs are ours to unmap.
+  // Control thread only.
+  void releasePeers();
 };
 
 // Several batches that one caller waits for.

@@ -57,14 +57,21 @@ class Creation : public std::enable_shared_from_this<Creation> {
  private:
   // What the next round tells.
   enum class Round : uint8_t { kColors, kCards, kNics, kReadiness };
+  // What follows from the readiness of all.
+  struct Agreed {
+    bool cma = true;
+    bool vendor = true;
+    bool denials = false;      // somebody cannot share memory, maybe in another group of a split
+    std::vector<Denial> mine;  // those of this communicator
+  };
   void heard(const Result<std::vector<std::string>>& blobs);
   void hearColors(const std::vector<std::string>& blobs);
   void hearCards(const std::vector<std::string>& blobs);
   void sayNics();
   void hearNics(const std::vector<std::string>& blobs);
   void hearReadiness(const std::vector<std::string>& blobs);
-  Status agreedPaths(const std::vector<std::string>& blobs, bool* vendor);
-  void regroup();
+  Status readAll(const std::vector<std::string>& blobs, Agreed* agreed) const;
+  void regroup(const std::vector<Denial>& denials);
   void dropPeers();
   Status makeCard(std::string* bytes);
   Status checkCards() const;
@@ -86,10 +93,6 @@ class Creation : public std::enable_shared_from_this<Creation> {
   std::shared_ptr<Paths> paths_;
   std::optional<Status> reached_;        // how paths_ has ended
   std::shared_ptr<VendorEntry> vendor_;  // null: not all ranks have the vendor
-  bool vendorSettled_ = true;
-  bool hasVendor_ = false;
-  std::vector<Denial> denials_;  // heard in the last round of readiness, of this communicator
-  bool anyDenials_ = false;      // also of the others of a split
   bool regrouped_ = false;
   bool admitted_ = false;  // the new communicator's cookie; from end() on its own affair
   bool ended_ = false;
@@ -302,25 +305,18 @@ void Creation::enterVendor() {
   }
   if (wanted && !all) FLEXLINK_INFO(kInit, "no vendor lane: not every rank could open it");
   if (!all) return;
-  vendorSettled_ = false;
   auto self = shared_from_this();
   vendor_ = VendorEntry::start(static_cast<int>(members_.size()), parts_.rank,
-                               parts_.cards[0].vendor, [self](const Status& status) {
-                                 if (!status.ok()) {
-                                   FLEXLINK_WARN("no vendor lane: %s", status.text());
-                                 }
-                                 self->hasVendor_ = status.ok();
-                                 self->vendorSettled_ = true;
-                                 self->sayReady();
-                               });
+                               parts_.cards[0].vendor, [self] { self->sayReady(); });
 }
 
 // Once paths and vendor are there, or cannot be.
 void Creation::sayReady() {
-  if (ended_ || !reached_ || (reached_->ok() && !vendorSettled_)) return;
+  const bool settled = vendor_ == nullptr || vendor_->settled();
+  if (ended_ || !reached_ || (reached_->ok() && !settled)) return;
   const Status& status = *reached_;
   Readiness ready{};
-  ready.vendor = hasVendor_;
+  ready.vendor = vendor_ != nullptr && vendor_->there();
   ready.code = static_cast<int32_t>(status.code());
   ready.cma = status.ok() && (paths_ == nullptr || paths_->cma());
   strncpy(ready.text, status.text(), sizeof ready.text - 1);
@@ -333,10 +329,7 @@ void Creation::sayReady() {
 }
 
 // Reads what all have said of their paths. The error: somebody cannot join.
-Status Creation::agreedPaths(const std::vector<std::string>& blobs, bool* vendor) {
-  bool cma = true;
-  denials_.clear();
-  anyDenials_ = false;
+Status Creation::readAll(const std::vector<std::string>& blobs, Agreed* agreed) const {
   for (size_t i = 0; i < blobs.size(); ++i) {
     Readiness ready{static_cast<int32_t>(Code::kInternal), 0, 0, {}};
     const bool whole = fromBytes(blobs[i].substr(0, sizeof ready), &ready);
@@ -344,42 +337,41 @@ Status Creation::agreedPaths(const std::vector<std::string>& blobs, bool* vendor
     auto code = static_cast<Code>(ready.code);
     if (code != Code::kOk) return makeStatus(code, "rank %zu cannot join: %s", i, ready.text);
     auto member = std::find(members_.begin(), members_.end(), i);
-    anyDenials_ = anyDenials_ || (whole && blobs[i].size() > sizeof ready);
+    agreed->denials = agreed->denials || (whole && blobs[i].size() > sizeof ready);
     if (member == members_.end()) continue;
-    cma = cma && ready.cma != 0;
-    *vendor = *vendor && ready.vendor != 0;
+    agreed->cma = agreed->cma && ready.cma != 0;
+    agreed->vendor = agreed->vendor && ready.vendor != 0;
     for (size_t at = sizeof ready; at + sizeof(uint32_t) <= blobs[i].size(); at += 4) {
       uint32_t to = 0;
       memcpy(&to, blobs[i].data() + at, sizeof to);
-      denials_.push_back({static_cast<int>(member - members_.begin()), static_cast<int>(to)});
+      agreed->mine.push_back({static_cast<int>(member - members_.begin()), static_cast<int>(to)});
     }
   }
-  parts_.tuning.cma = cma;
   return {};
 }
 
 void Creation::hearReadiness(const std::vector<std::string>& blobs) {
-  bool vendor = hasVendor_;
-  Status status = agreedPaths(blobs, &vendor);
+  Agreed agreed;
+  Status status = readAll(blobs, &agreed);
   if (!status.ok()) return end(status);
-  if (anyDenials_) return regroup();
+  if (agreed.denials) return regroup(agreed.mine);
   if (parts_.cards.empty()) return end({});  // no colour, no communicator
   TuningFacts facts;
   facts.ranks = static_cast<int>(parts_.hosts.neighbours().size());
   parts_.cores = coresOfHost();
   facts.oversubscribed = parts_.oversubscribed = facts.ranks > parts_.cores;
   for (const RankCard& card : parts_.cards) facts.direct = facts.direct && card.direct != 0;
-  facts.cma = parts_.tuning.cma;
+  facts.cma = agreed.cma;
   facts.eagerBytes = parts_.cards[0].eagerBytes;
   facts.chunkBytes = parts_.cards[0].chunkBytes;
   parts_.tuning = memoryTuning(facts);
-  if (vendor) parts_.vendor = vendor_->take();
+  if (agreed.vendor) parts_.vendor = vendor_->take();
   end({});
 }
 
 // Ranks of one host that cannot share memory count as ranks of several. All hear the same and take
 // part in the rounds that follow, also those whose paths are as they were.
-void Creation::regroup() {
+void Creation::regroup(const std::vector<Denial>& denials) {
   if (regrouped_) {
     return end(makeStatus(Code::kSystem,
                           "ranks of one host could share memory at first, and then could not"));
@@ -388,18 +380,13 @@ void Creation::regroup() {
   dropPeers();
   std::vector<uint64_t> hashes;
   for (const RankCard& card : parts_.cards) hashes.push_back(card.process.hostHash);
-  parts_.hosts = makeHostMap(parts_.rank, setApart(std::move(hashes), denials_));
+  parts_.hosts = makeHostMap(parts_.rank, setApart(std::move(hashes), denials));
   sayNics();
 }
 
 // What was made of the paths so far.
 void Creation::dropPeers() {
-  for (size_t rank = 0; rank < parts_.peers.size(); ++rank) {
-    MemoryPeer& peer = parts_.peers[rank];
-    if (peer.process == nullptr) continue;
-    peer.process->forget(parts_.cards[rank].segmentRegion);
-    releasePeer(std::move(peer.process));
-  }
+  parts_.releasePeers();
   parts_.peers.clear();
   parts_.bundles.clear();
   if (parts_.segment == nullptr) return;

@@ -85,9 +85,9 @@ Result<EpochReport> unpackReport(const std::string& bytes, int lanes) {
   return report;
 }
 
-std::shared_ptr<EpochMeeting> EpochMeeting::join(const Meeting& meeting, int lanes,
+std::shared_ptr<EpochMeeting> EpochMeeting::join(const Meeting& meeting,
                                                  std::shared_ptr<EpochBoard> board) {
-  std::shared_ptr<EpochMeeting> self(new EpochMeeting(lanes, std::move(board)));
+  std::shared_ptr<EpochMeeting> self(new EpochMeeting(std::move(board)));
   {
     std::lock_guard<std::mutex> lock(self->board_->mutex);
     self->board_->awake = true;  // until the first round is over
@@ -98,7 +98,7 @@ std::shared_ptr<EpochMeeting> EpochMeeting::join(const Meeting& meeting, int lan
     };
   }
   self->participant_ = Participant::join(
-      meeting, packReport({}, lanes),
+      meeting, packReport({}, self->lanes_),
       [weak = self->weak_from_this()](uint32_t, const Result<std::vector<std::string>>& blobs) {
         if (auto meeting = weak.lock()) meeting->heard(blobs);
       });

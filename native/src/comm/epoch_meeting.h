@@ -15,7 +15,7 @@ namespace flexlink {
 
 class EpochMeeting : public std::enable_shared_from_this<EpochMeeting> {
  public:
-  static std::shared_ptr<EpochMeeting> join(const Meeting& meeting, int lanes,
+  static std::shared_ptr<EpochMeeting> join(const Meeting& meeting,
                                             std::shared_ptr<EpochBoard> board);
 
   // The communicator is going: no more rounds.
@@ -24,8 +24,8 @@ class EpochMeeting : public std::enable_shared_from_this<EpochMeeting> {
  private:
   enum class Round : uint8_t { kReports, kVotes };
 
-  EpochMeeting(int lanes, std::shared_ptr<EpochBoard> board)
-      : lanes_(lanes), board_(std::move(board)) {}
+  explicit EpochMeeting(std::shared_ptr<EpochBoard> board)
+      : lanes_(board->epochs.lanes()), board_(std::move(board)) {}
   void heard(const Result<std::vector<std::string>>& blobs);
   Status hearReports(const std::vector<std::string>& blobs);
   void hearVotes(const std::vector<std::string>& blobs);

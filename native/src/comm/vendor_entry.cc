@@ -41,8 +41,7 @@ Result<VendorCard> myVendorCard(bool first) {
   VendorCard card{};
   FLEXLINK_TRY_ASSIGN(LaneWish wish, parseLanes(settings().lanes));
   // A second copy that stands in for the vendor reads the same settings.
-  bool isVendor = isThisLibrary(settings().vendorPath);
-  card.wanted = wish.names("vendor") && !isVendor ? 1 : 0;
+  card.wanted = wish.names("vendor") && !isThisLibrary(settings().vendorPath) ? 1 : 0;
   if (card.wanted == 0) return card;
   card.fixed = wish.fixed() || settings().deterministic ? 1 : 0;
   uint32_t all = 0, part = 0;
@@ -73,10 +72,8 @@ std::shared_ptr<VendorEntry> VendorEntry::start(int ranks, int rank, const Vendo
   Result<std::unique_ptr<VendorComm>> comm = VendorComm::begin(api.value(), ranks, rank, first.id);
   Status status = comm.ok() ? Status() : comm.status();
   if (comm.ok()) entry->comm_ = std::move(comm.value());
-  Reactor::instance().value()->post([entry, status] {
-    if (status.ok()) return entry->look();
-    if (entry->done_) std::exchange(entry->done_, nullptr)(status);
-  });
+  Reactor::instance().value()->post(
+      [entry, status] { status.ok() ? entry->look() : entry->settle(status); });
   return entry;
 }
 
@@ -92,7 +89,16 @@ void VendorEntry::look() {
     status = makeStatus(Code::kTimeout, "the vendor's ranks did not meet within %lld s",
                         static_cast<long long>(kMeetingNanos / 1'000'000'000));
   }
-  std::exchange(done_, nullptr)(status);
+  settle(status);
+}
+
+void VendorEntry::settle(const Status& status) {
+  if (!done_) return;
+  if (!status.ok()) {
+    FLEXLINK_WARN("no vendor lane: %s", status.text());
+    comm_.reset();
+  }
+  std::exchange(done_, nullptr)();
 }
 
 }  // namespace flexlink

@@ -32,18 +32,23 @@ std::optional<Weights> fixedWeights(const VendorCard& first);
 
 class VendorEntry : public std::enable_shared_from_this<VendorEntry> {
  public:
-  // `done` is called once, unless it is cancelled: the vendor's communicator is there, or why not.
-  using Done = std::function<void(const Status&)>;
+  // `done` is called once, unless it is cancelled: from now on it is settled.
+  using Done = std::function<void()>;
   static std::shared_ptr<VendorEntry> start(int ranks, int rank, const VendorCard& first,
                                             Done done);
 
   void cancel() { done_ = nullptr; }
 
-  // After `done` without error; once.
+  // Whether the vendor's communicator is there is known; why not, the log says.
+  bool settled() const { return done_ == nullptr; }
+  bool there() const { return settled() && comm_ != nullptr; }
+
+  // Once, where it is there.
   std::unique_ptr<VendorComm> take() { return std::move(comm_); }
 
  private:
   void look();
+  void settle(const Status& status);
 
   Done done_;  // null: over
   int64_t deadline_ = 0;

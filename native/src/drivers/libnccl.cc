@@ -29,21 +29,22 @@ Result<const VendorApi*> load(const std::string& path) {
   if (library == nullptr) return unusable(path, dlerror());
   auto api = std::make_unique<VendorApi>();
   api->path = path;
-  const char* missing = nullptr;
   auto find = [&](auto& function, const char* name) {
     void* found = dlsym(library, name);
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(found);
-    if (found == nullptr && missing == nullptr) missing = name;
+    return found != nullptr;
   };
-#define X(member, name) find(api->member, #name);
+#define X(member, name) \
+  if (!find(api->member, #name)) return unusable(path, "it has no " #name);
   FLEXLINK_VENDOR_FUNCTIONS(X)
-  const char* required = missing;
-  FLEXLINK_NEWER_VENDOR_FUNCTIONS(X)
-  missing = required;
-  if (missing != nullptr) return unusable(path, std::string("it has no ") + missing);
+#undef X
+#define X(member, name) \
+  if (!find(api->member, #name)) return unusable(path, "it does not work on host memory");
   FLEXLINK_HOST_STREAM_FUNCTIONS(X)
 #undef X
-  if (missing != nullptr) return unusable(path, "it does not work on host memory");
+#define X(member, name) (void)find(api->member, #name);
+  FLEXLINK_NEWER_VENDOR_FUNCTIONS(X)
+#undef X
   if (api->getVersion(&api->version) != ncclSuccess) return unusable(path, "it has no version");
   return api.release();  // never freed: communicators may live as long as the process
 }

@@ -56,6 +56,12 @@ constexpr bool folds(Collective kind) {
 }
 constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }
 
+// Of an AlltoAll, a Gather or a Scatter: does `from` send something to `to`?
+constexpr bool sendsTo(const Call& call, int from, int to) {
+  return call.kind == Collective::kAlltoAll ||
+         call.root == (call.kind == Collective::kGather ? to : from);
+}
+
 // The part of a collective that is about elements [begin, begin + count) of every block; `whole`
 // stands for the call and outlives the part.
 inline Call sliceOf(const Call& call, size_t begin, size_t count, const Whole* whole) {

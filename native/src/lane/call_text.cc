@@ -26,13 +26,18 @@ void beginSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane
   probe->phase(ProbePhase::kMoving, lane);
 }
 
-size_t endSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane) {
+size_t endEach(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane, bool whole) {
   size_t sum = 0;
   for (const Call& call : calls) {
     size_t bytes = call.count * typeSize(call.type);
-    probe->ended(call.seq, probeCall(call, bytes), 0, lane);
+    probe->ended(call.seq, probeCall(call, bytes), 0, lane, whole);
     sum += bytes;
   }
+  return sum;
+}
+
+size_t endSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane) {
+  size_t sum = endEach(probe, calls, lane, true);
   probe->rest(lane);
   return sum;
 }

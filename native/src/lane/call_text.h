@@ -30,6 +30,9 @@ ProbeSignature probeCall(const Call& call, size_t bytes);
 void beginSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane);
 size_t endSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane);
 
+// The same for calls among others, before rest(). whole: no other lane has a part of them.
+size_t endEach(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane, bool whole);
+
 // "AllReduce of 100 float32, sum", for messages.
 std::string describeCall(uint64_t signature, uint64_t count);
 

@@ -162,11 +162,7 @@ Progress HierLane::pollWorker(Worker* worker) {
 }
 
 Progress HierLane::poll() {
-  if (aborted_.load(std::memory_order_acquire)) {
-    std::lock_guard<std::mutex> lock(abortMutex_);
-    if (failure_.ok()) failure_ = abortReason_;
-    return Progress::kFailed;
-  }
+  if (aborted_.ends(&failure_)) return Progress::kFailed;
   bool moved = false;
   for (Worker* worker : {&memory_, &rail_, &pairs_}) {
     // Links move also what other communicators and earlier calls have under way.
@@ -217,14 +213,11 @@ int HierLane::awaited() const {
 }
 
 void HierLane::abort(const Status& reason) {
-  {
-    std::lock_guard<std::mutex> lock(abortMutex_);
-    if (abortReason_.ok()) abortReason_ = reason;
-  }
+  aborted_.keep(reason);
   for (const Worker* worker : {&memory_, &rail_, &pairs_}) {
     if (worker->lane != nullptr) worker->lane->abort(reason);
   }
-  aborted_.store(true, std::memory_order_release);
+  aborted_.show();
 }
 
 void HierLane::close() {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "lane/abort_note.h"
 #include "lane/hier/hier_plan.h"
 #include "lane/memory/memory_lane.h"
 #include "lane/message/message_lane.h"
@@ -96,9 +97,7 @@ class HierLane final : public Lane {
   std::vector<std::vector<uint8_t>> spare_;  // scratch memory
 
   Status failure_;
-  std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
-  std::mutex abortMutex_;             // guards abortReason_; a leaf lock
-  Status abortReason_;
+  AbortNote aborted_;
   bool probedFailure_ = false;
   std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
   std::atomic<uint64_t> bytes_{0};

@@ -253,15 +253,13 @@ class Planner {
     announce();
     part_.together = true;
     for (int peer = 0; peer < map_.ranks(); ++peer) {
-      bool sends = all || (gathers ? peer == call_.root : atRoot());
-      bool receives = all || (gathers ? atRoot() : peer == call_.root);
       Batch& batch = map_.sameHost(peer) ? part_.after : part_.pairs;
       int root = map_.sameHost(peer) ? map_.localOf[static_cast<size_t>(peer)] : peer;
-      if (sends) {
+      if (sendsTo(call_, map_.rank, peer)) {
         const void* from = send(gathers ? segment_.begin : blockAt(peer));
         batch.single.push_back(part(Collective::kSend, from, nullptr, segment_.size(), root));
       }
-      if (receives) {
+      if (sendsTo(call_, peer, map_.rank)) {
         void* to = recv(all || gathers ? blockAt(peer) : segment_.begin);
         batch.single.push_back(part(Collective::kRecv, nullptr, to, segment_.size(), root));
       }

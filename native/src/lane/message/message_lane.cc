@@ -331,11 +331,7 @@ Status MessageLane::outOfReach(size_t peer, const Status& links) const {
 }
 
 Progress MessageLane::poll() {
-  if (aborted_.load(std::memory_order_acquire)) {
-    std::lock_guard<std::mutex> lock(abortMutex_);
-    if (failure_.ok()) failure_ = abortReason_;
-    return Progress::kFailed;
-  }
+  if (aborted_.ends(&failure_)) return Progress::kFailed;
   bool moved = false;
   Status links = pollBundles(&moved);
   if (book_.differs()) return fail(book_.difference());
@@ -395,19 +391,19 @@ Status MessageLane::hearFarewell(size_t peer) {
 
 void MessageLane::abort(const Status& reason) {
   {
-    std::lock_guard<std::mutex> lock(abortMutex_);
-    if (saidFarewell_) return;  // the first reason stays
-    abortReason_ = reason;
+    std::lock_guard<std::mutex> lock(farewellMutex_);
+    if (saidFarewell_) return;
   }
+  aborted_.keep(reason);
   sayFarewell(reason);
   // After a failure nothing may touch the user's memory.
   for (Bundle* bundle : bundles_) bundle->forget(comm_, static_cast<uint16_t>(rank_));
-  aborted_.store(true, std::memory_order_release);
+  aborted_.show();
 }
 
 void MessageLane::sayFarewell(const Status& reason) {
   {
-    std::lock_guard<std::mutex> lock(abortMutex_);
+    std::lock_guard<std::mutex> lock(farewellMutex_);
     if (saidFarewell_) return;
     saidFarewell_ = true;
   }

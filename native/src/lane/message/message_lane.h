@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "lane/abort_note.h"
 #include "lane/lane.h"
 #include "lane/message/call_book.h"
 #include "lane/message/message_peer.h"
@@ -149,9 +150,8 @@ class MessageLane final : public Lane {
   Farewell mine_;
 
   Status failure_;
-  std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
-  std::mutex abortMutex_;             // guards abortReason_; a leaf lock
-  Status abortReason_;
+  AbortNote aborted_;
+  std::mutex farewellMutex_;  // guards saidFarewell_; a leaf lock
   bool saidFarewell_ = false;
   bool probedFailure_ = false;
   std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only

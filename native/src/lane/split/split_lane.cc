@@ -76,12 +76,7 @@ bool SplitLane::cut(const Call& call) {
     slices = split(blockBytes(call), *weights, granularityOf(typeSize(call.type)));
     epoch_ = board_->epochs.epoch();
   }
-  if (slices.count <= 1) {
-    const auto lane = static_cast<size_t>(slices.count == 0 ? 0 : slices.slices[0].lane);
-    bytes_[lane] = static_cast<double>(blockBytes(call));
-    parts_[lane].batch.collective.push_back(call);
-    return true;
-  }
+  if (slices.count == 0) slices.slices[static_cast<size_t>(slices.count++)] = {};  // no bytes
   wholes_.push_back({packSignature(call), call.count});
   for (const Slice& slice : slices) {
     const size_t element = typeSize(call.type);
@@ -114,11 +109,7 @@ Progress SplitLane::pollPart(Part* part) {
 }
 
 Progress SplitLane::poll() {
-  if (aborted_.load(std::memory_order_acquire)) {
-    std::lock_guard<std::mutex> lock(abortMutex_);
-    if (failure_.ok()) failure_ = abortReason_;
-    return Progress::kFailed;
-  }
+  if (aborted_.ends(&failure_)) return Progress::kFailed;
   bool moved = false;
   for (Part& part : parts_) {
     if (part.failed) continue;
@@ -204,13 +195,10 @@ Progress SplitLane::fail(const Status& status) {
 }
 
 void SplitLane::abort(const Status& reason) {
-  {
-    std::lock_guard<std::mutex> lock(abortMutex_);
-    if (abortReason_.ok()) abortReason_ = reason;
-  }
+  aborted_.keep(reason);
   // Ours first: it tells peers the reason before they miss anything.
   for (auto part = parts_.rbegin(); part != parts_.rend(); ++part) part->lane->abort(reason);
-  aborted_.store(true, std::memory_order_release);
+  aborted_.show();
 }
 
 void SplitLane::close() {

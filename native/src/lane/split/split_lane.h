@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "lane/abort_note.h"
 #include "lane/lane.h"
 #include "lane/split/epoch_board.h"
 
@@ -70,11 +71,9 @@ class SplitLane final : public Lane {
   std::array<double, kMostLanes> bytes_{};  // of its slices
 
   Status failure_;
-  Status suspected_;                  // how the first lane to fail has done so
-  int64_t suspectedAt_ = 0;           // ns
-  std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
-  std::mutex abortMutex_;             // guards abortReason_; a leaf lock
-  Status abortReason_;
+  Status suspected_;         // how the first lane to fail has done so
+  int64_t suspectedAt_ = 0;  // ns
+  AbortNote aborted_;
 };
 
 }  // namespace flexlink

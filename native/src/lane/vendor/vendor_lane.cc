@@ -26,9 +26,7 @@ void VendorLane::start(const Batch& batch) {
   batch_ = batch;
   running_ = true;
   enqueued_ = false;
-  const Call& first = batch.single.empty() ? batch.collective.front() : batch.single.front();
-  probe_->begin(first.seq, probeCall(first, first.count * typeSize(first.type)), kProbeLane);
-  probe_->phase(ProbePhase::kMoving, kProbeLane);
+  beginSingles(probe_, batch.single.empty() ? batch.collective : batch.single, kProbeLane);
   Status status = comm_->group([&](ncclComm_t comm, cudaStream_t stream) -> Status {
     for (const Call& call : batch_.single) FLEXLINK_TRY(enqueue(call, comm, stream));
     for (const Call& call : batch_.collective) FLEXLINK_TRY(enqueue(call, comm, stream));
@@ -126,8 +124,8 @@ const uint8_t* VendorLane::safeSend(const Call& call, size_t at) {
 // block by block, in one group.
 Status VendorLane::enqueueBlocks(const Call& call, ncclComm_t comm, cudaStream_t stream) {
   const size_t stride = strideOf(call) * typeSize(call.type);
-  const bool atRoot = call.root == rank_;
-  const bool all = call.kind == Collective::kAlltoAll;
+  const bool gathers = call.kind == Collective::kGather;
+  const bool scatters = call.kind == Collective::kScatter;
   for (int rank = 0; rank < ranks_; ++rank) {
     const size_t at = static_cast<size_t>(rank) * stride;
     Call part = call;
@@ -144,15 +142,14 @@ Status VendorLane::enqueueBlocks(const Call& call, ncclComm_t comm, cudaStream_t
       FLEXLINK_TRY(enqueue(part, comm, stream));
       continue;
     }
-    bool gathers = call.kind == Collective::kGather;
-    if (all || (gathers ? rank == call.root : atRoot)) {
+    if (sendsTo(call, rank_, rank)) {
       part.kind = Collective::kSend;
       part.send = safeSend(call, gathers ? 0 : at);
       FLEXLINK_TRY(enqueue(part, comm, stream));
     }
-    if (all || (gathers ? atRoot : rank == call.root)) {
+    if (sendsTo(call, rank, rank_)) {
       part.kind = Collective::kRecv;
-      part.recv = static_cast<uint8_t*>(call.recv) + (all || gathers ? at : 0);
+      part.recv = static_cast<uint8_t*>(call.recv) + (scatters ? 0 : at);
       FLEXLINK_TRY(enqueue(part, comm, stream));
     }
   }
@@ -161,11 +158,7 @@ Status VendorLane::enqueueBlocks(const Call& call, ncclComm_t comm, cudaStream_t
 
 // The vendor rings nobody's doorbell.
 Progress VendorLane::poll() {
-  if (aborted_.load(std::memory_order_acquire)) {
-    std::lock_guard<std::mutex> lock(abortMutex_);
-    if (failure_.ok()) failure_ = abortReason_;
-  }
-  if (!failure_.ok()) return Progress::kFailed;
+  if (aborted_.ends(&failure_) || !failure_.ok()) return Progress::kFailed;
   if (!running_) return Progress::kDone;
   Status status = enqueued_ ? comm_->done() : comm_->ready();
   if (status.code() == Code::kInProgress) {
@@ -184,16 +177,10 @@ Progress VendorLane::poll() {
 void VendorLane::finish() {
   running_ = false;
   copies_.clear();
-  uint64_t bytes = 0;
-  for (const std::vector<Call>* calls : {&batch_.single, &batch_.collective}) {
-    for (const Call& call : *calls) {
-      const size_t moved = call.count * typeSize(call.type);
-      probe_->ended(call.seq, probeCall(call, moved), 0, kProbeLane, calls == &batch_.single);
-      bytes += moved;
-    }
-    operations_.fetch_add(calls->size(), std::memory_order_relaxed);
-  }
+  size_t bytes = endEach(probe_, batch_.single, kProbeLane, true);
+  bytes += endEach(probe_, batch_.collective, kProbeLane, false);
   probe_->rest(kProbeLane);
+  operations_.fetch_add(batch_.single.size() + batch_.collective.size(), std::memory_order_relaxed);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
 }
 
@@ -211,11 +198,8 @@ Progress VendorLane::fail(const Status& status) {
 }
 
 void VendorLane::abort(const Status& reason) {
-  {
-    std::lock_guard<std::mutex> lock(abortMutex_);
-    if (abortReason_.ok()) abortReason_ = reason;
-  }
-  aborted_.store(true, std::memory_order_release);
+  aborted_.keep(reason);
+  aborted_.show();
   comm_->abort();
 }
 

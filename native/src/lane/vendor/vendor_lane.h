@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "lane/abort_note.h"
 #include "lane/lane.h"
 #include "lane/vendor/vendor_comm.h"
 #include "probe/probe_writer.h"
@@ -56,9 +57,7 @@ class VendorLane final : public Lane {
 
   Status failure_;
   bool probedFailure_ = false;
-  std::atomic<bool> aborted_{false};  // release in abort(), acquire in poll()
-  std::mutex abortMutex_;             // guards abortReason_; a leaf lock
-  Status abortReason_;
+  AbortNote aborted_;
   std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
   std::atomic<uint64_t> bytes_{0};
 };
