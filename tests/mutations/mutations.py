@@ -127,7 +127,7 @@ MUTATIONS = (
     Mutation(
         "cheap to watch: an operation is recorded without its end",
         "native/src/lane/memory/memory_lane.cc",
-        "probe_->end(probeSeq_++, 0);",
+        "probe_->end(call_.seq, 0);",
         "",
         "test_conformance",
         "MemoryLaneProbe.*",
@@ -331,5 +331,13 @@ MUTATIONS = (
         "[&](int) { return false; }",
         "test_unit",
         "HostMap.*",
+    ),
+    Mutation(
+        "work goes on: the engine sleeps on beside work that nobody attends to",
+        "native/src/engine/engine.cc",
+        "if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false)) wake();",
+        "if (!asleep_.load(std::memory_order_seq_cst)) wake();",
+        "test_ranks",
+        "Ranks/OwnApi.WorkThat*",
     ),
 )

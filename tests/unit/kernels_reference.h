@@ -172,7 +172,12 @@ inline uint64_t foldInteger(DataType type, ReduceOp op, const std::vector<uint64
   uint64_t acc = 0;
   for (size_t k = 0; k < values.size(); ++k) {
     const uint64_t x = op == ReduceOp::kPreMulSum ? values[k] * scalars[k] : values[k];
-    acc = k == 0 ? x : op == ReduceOp::kProd ? acc * x : acc + x;
+    acc = k == 0                    ? x
+          : op == ReduceOp::kProd   ? acc * x
+          : op == ReduceOp::kBitAnd ? acc & x
+          : op == ReduceOp::kBitOr  ? acc | x
+          : op == ReduceOp::kBitXor ? acc ^ x
+                                    : acc + x;
   }
   acc &= mask;
   if (op == ReduceOp::kAvg) {

@@ -16,6 +16,11 @@
 extern "C" {
 #endif
 
+/* Bitwise reductions of integers, which NCCL lacks: to be passed as an ncclRedOp_t. */
+#define flexlinkBitAnd ((ncclRedOp_t)0x7ffffff0)
+#define flexlinkBitOr ((ncclRedOp_t)0x7ffffff1)
+#define flexlinkBitXor ((ncclRedOp_t)0x7ffffff2)
+
 /* "0.1.0": the version of FlexLink itself (ncclGetVersion says which NCCL it stands for). */
 const char* flexlinkGetVersion(void);
 
@@ -40,8 +45,24 @@ ncclResult_t flexlinkStreamRecord(cudaStream_t stream, uint64_t* ticket);
  */
 ncclResult_t flexlinkStreamWait(cudaStream_t stream, uint64_t ticket, int64_t timeoutMicros);
 
+typedef void (*flexlinkNotice_t)(void* argument);
+
+/* Calls function(argument) once when the work named by ticket has finished or failed, at once if it
+ * has. The calling thread may be the library's own and may hold its locks: the function must be
+ * short, must not wait and must not call this library. */
+ncclResult_t flexlinkStreamNotify(cudaStream_t stream, uint64_t ticket, flexlinkNotice_t function,
+                                  void* argument);
+
 /* Work that is enqueued on `stream` from now on starts after `ticket` of `other` is finished. */
 ncclResult_t flexlinkStreamWaitStream(cudaStream_t stream, cudaStream_t other, uint64_t ticket);
+
+/* An operation of this communicator that has not moved for timeoutMicros fails with ncclTimeout and
+ * names the rank that it waited for; the peers fail with it. <= 0: no limit. In place of
+ * FLEXLINK_TIMEOUT. Any thread. */
+ncclResult_t flexlinkCommSetTimeout(ncclComm_t comm, int64_t timeoutMicros);
+
+/* *rank = whom the operation at hand waits for, as this rank sees it; -1: nobody. Any thread. */
+ncclResult_t flexlinkCommWaitsFor(ncclComm_t comm, int* rank);
 
 /* Writes the list of all settings with value and origin as text ("name value origin unit prose",
  * tab-separated lines) into buffer (NUL-terminated, cut at capacity). Returns the full length. */

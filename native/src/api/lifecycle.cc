@@ -186,6 +186,18 @@ FLEXLINK_API(ncclResult_t, ncclCommFinalize, (ncclComm_t comm)) {
     return withCommunicator(comm, [](Communicator& c) { return c.finalize(); });
   });
 }
+FLEXLINK_OWN_API(ncclResult_t, flexlinkCommSetTimeout, (ncclComm_t comm, int64_t timeoutMicros)) {
+  return guarded([&]() -> Status {
+    FLEXLINK_TRY_ASSIGN(ncclComm * shell, readyShell(comm));
+    std::lock_guard<std::mutex> life(shell->life);
+    if (!shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+    shell->impl->setTimeout(static_cast<double>(timeoutMicros) / 1e6);
+    return {};
+  });
+}
+FLEXLINK_OWN_API(ncclResult_t, flexlinkCommWaitsFor, (ncclComm_t comm, int* rank)) {
+  return guarded([&] { return ask(comm, rank, [](Communicator& c) { return c.waitsFor(); }); });
+}
 FLEXLINK_API(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags)) {
   return guarded([&] { return revoke(comm, revokeFlags); });
 }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include <optional>
+
 #include "api/export.h"
 #include "api/handles.h"
 
@@ -10,7 +12,15 @@ namespace flexlink {
 namespace {
 
 constexpr uint32_t kSlotBits = 10;
-constexpr uint32_t kMaxOps = (1u << kSlotBits) - ncclNumOps;
+// The highest numbers of all are those of flexlinkBitAnd and its like.
+constexpr uint32_t kMaxOps = (1u << kSlotBits) - ncclNumOps - 16;
+
+constexpr std::optional<ReduceOp> bitwise(ncclRedOp_t op) {
+  if (op == flexlinkBitAnd) return ReduceOp::kBitAnd;
+  if (op == flexlinkBitOr) return ReduceOp::kBitOr;
+  if (op == flexlinkBitXor) return ReduceOp::kBitXor;
+  return std::nullopt;
+}
 
 // As the vendor does, the number carries something of the communicator, so that an op of another
 // communicator is found out.
@@ -48,6 +58,14 @@ Status create(Communicator& comm, ncclRedOp_t* op, UserOp made) {
 Status resolveOp(Communicator& comm, ncclRedOp_t op, Call* call) {
   if (op >= ncclSum && op <= ncclAvg) {
     call->op = static_cast<ReduceOp>(op);
+    return {};
+  }
+  if (std::optional<ReduceOp> bits = bitwise(op)) {
+    if (!isInteger(call->type)) {
+      return makeStatus(Code::kInvalidArgument, "%s is for integers, not for %s", opName(*bits),
+                        typeName(call->type));
+    }
+    call->op = *bits;
     return {};
   }
   const UserOp* made = find(comm, op);

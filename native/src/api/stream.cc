@@ -15,6 +15,13 @@ Status need(cudaStream_t stream, std::shared_ptr<HostStream>* out) {
   return makeStatus(Code::kInvalidArgument, "the stream is NULL");
 }
 
+Status checkTicket(const HostStream& stream, uint64_t ticket) {
+  if (ticket <= stream.last()) return {};
+  return makeStatus(Code::kInvalidArgument, "ticket %llu was not given out yet (last: %llu)",
+                    static_cast<unsigned long long>(ticket),
+                    static_cast<unsigned long long>(stream.last()));
+}
+
 Status synchronize(HostStream& stream) {
   FLEXLINK_TRY(Engine::waitStream(stream, stream.last(), Deadline::never()));
   return stream.error();
@@ -78,11 +85,7 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWait,
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host;
     FLEXLINK_TRY(need(stream, &host));
-    if (ticket > host->last()) {
-      return makeStatus(Code::kInvalidArgument, "ticket %llu was not given out yet (last: %llu)",
-                        static_cast<unsigned long long>(ticket),
-                        static_cast<unsigned long long>(host->last()));
-    }
+    FLEXLINK_TRY(checkTicket(*host, ticket));
     Deadline deadline = timeoutMicros < 0
                             ? Deadline::never()
                             : Deadline::after(std::chrono::microseconds(timeoutMicros));
@@ -97,11 +100,21 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWaitStream,
     std::shared_ptr<HostStream> host, first;
     FLEXLINK_TRY(need(stream, &host));
     FLEXLINK_TRY(need(other, &first));
-    if (ticket > first->last()) {
-      return makeStatus(Code::kInvalidArgument, "ticket %llu was not given out yet",
-                        static_cast<unsigned long long>(ticket));
-    }
+    FLEXLINK_TRY(checkTicket(*first, ticket));
     host->addWait(std::move(first), ticket);
+    return {};
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamNotify,
+                 (cudaStream_t stream, uint64_t ticket, flexlinkNotice_t function,
+                  void* argument)) {
+  return guarded([&]() -> Status {
+    std::shared_ptr<HostStream> host;
+    FLEXLINK_TRY(need(stream, &host));
+    if (function == nullptr) return makeStatus(Code::kInvalidArgument, "the function is NULL");
+    FLEXLINK_TRY(checkTicket(*host, ticket));
+    host->notify(ticket, function, argument);
     return {};
   });
 }

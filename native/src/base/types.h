@@ -30,7 +30,11 @@ enum class ReduceOp : uint8_t {
   kMin = 3,
   kAvg = 4,        // sum, then one division by the number of ranks
   kPreMulSum = 5,  // every rank's contribution times that rank's scalar, then sum
+  kBitAnd = 6,     // these three: integers only
+  kBitOr = 7,
+  kBitXor = 8,
 };
+constexpr bool isBitwise(ReduceOp op) { return op >= ReduceOp::kBitAnd; }
 
 enum class Collective : uint8_t {
   kAllReduce,
@@ -52,6 +56,8 @@ constexpr size_t typeSize(DataType type) {
   constexpr uint8_t kBytes[kDataTypes] = {1, 1, 4, 4, 8, 8, 2, 4, 8, 2, 1, 1};
   return kBytes[static_cast<int>(type)];
 }
+
+constexpr bool isInteger(DataType type) { return type <= DataType::kUint64; }
 
 const char* typeName(DataType type);                // "float32", ...
 const char* opName(ReduceOp op);                    // "sum", ...

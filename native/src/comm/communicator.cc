@@ -26,7 +26,8 @@ Communicator::Communicator(CommParts parts, Driven* shell)
     : parts_(std::move(parts)),
       hash_(publicHash(parts_.cookie)),
       shell_(shell),
-      policy_(waitPolicy(parts_.oversubscribed)) {
+      policy_(waitPolicy(parts_.oversubscribed)),
+      timeout_(settings().timeoutSeconds) {
   ProbeCommInfo info;
   info.id = hash_;
   info.parent = parts_.parentHash;
@@ -266,14 +267,14 @@ void Communicator::noteLinks() {
 Status Communicator::checkWait() {
   noteLinks();
   FLEXLINK_TRY(lane_->check());
-  double limit = settings().timeoutSeconds;
+  double limit = timeout_.load(std::memory_order_relaxed);
   int64_t now = nowNanos();
   if (waitingSince_ == 0) waitingSince_ = now;
   if (limit <= 0 || static_cast<double>(now - waitingSince_) < limit * 1e9) return {};
   int peer = lane_->state().waitingFor;
   return makeStatus(Code::kTimeout,
-                    "rank %d waited %.1f s (FLEXLINK_TIMEOUT) for %s in operation "
-                    "%llu",
+                    "rank %d waited %.1f s (the limit; FLEXLINK_TIMEOUT sets it) for %s in "
+                    "operation %llu",
                     rank(), limit,
                     peer >= 0 ? parts_.peers[static_cast<size_t>(peer)].name.c_str() : "its peers",
                     static_cast<unsigned long long>(lane_->state().operations));

@@ -150,6 +150,10 @@ class Communicator {
   Status lookAtPeers();  // with the lock; never waits
   uint64_t nextOrdinal() { return ordinal_++; }
 
+  // How long the operation at hand may stand still; seconds, <= 0: no limit. Any thread.
+  void setTimeout(double seconds) { timeout_.store(seconds, std::memory_order_relaxed); }
+  int waitsFor() const { return lane_->state().waitingFor; }  // rank or -1; any thread
+
   // This process ends: peers need not take it for dead. Any thread.
   void leave() { lane_->close(); }
 
@@ -198,7 +202,8 @@ class Communicator {
   std::mutex incomingMutex_;                         // guards incoming_; a leaf lock
   std::deque<std::unique_ptr<PendingBatch>> incoming_;
   std::atomic<bool> incomingAny_{false};  // release in enqueue, acquire in drive
-  int64_t waitingSince_ = 0;              // ns; of the batch at hand, for FLEXLINK_TIMEOUT
+  int64_t waitingSince_ = 0;              // ns; of the batch at hand, for timeout_
+  std::atomic<double> timeout_;           // seconds; relaxed: FLEXLINK_TIMEOUT, or what was set
   uint64_t ordinal_ = 0;
   uint64_t entered_ = 0;  // calls so far; by the thread that uses the communicator
   bool suspended_ = false;

@@ -65,14 +65,14 @@ Status Engine::start() {
 }
 
 void Engine::adopt(Driven* driven) {
-  if (driven->listed.load(std::memory_order_seq_cst)) return;  // pairs with dropIfIdle
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (driven->listed.exchange(true, std::memory_order_seq_cst)) return;
-    list_.push_back(driven);
-  }
   lastAdopted_.store(nowNanos(), std::memory_order_relaxed);
-  needed_.notify_one();
+  if (!driven->listed.load(std::memory_order_seq_cst)) {  // pairs with dropIfIdle
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!driven->listed.exchange(true, std::memory_order_seq_cst)) list_.push_back(driven);
+  }
+  // Also where it was listed: the thread sleeps beside work that somebody else attends to, and who
+  // has enqueued this may never wait for it.
+  if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false)) wake();
 }
 
 // Either we see the work that came meanwhile, or its adopt() sees `listed` cleared.
@@ -111,7 +111,9 @@ std::atomic<Engine*> Engine::running{nullptr};
 // cost a system call.
 void Engine::sleepUntilNeeded() {
   std::unique_lock<std::mutex> lock(mutex_);
-  needed_.wait(lock, [this] { return unattended(); });
+  asleep_.store(true, std::memory_order_seq_cst);
+  needed_.wait(lock, [this] { return !asleep_.load(std::memory_order_seq_cst) || unattended(); });
+  asleep_.store(false, std::memory_order_seq_cst);
 }
 
 // With the mutex: is there something in the list that nobody else drives?
@@ -152,19 +154,22 @@ class Attendance {
 
 void Engine::loop() {
   Waiter waiter(waitPolicy(false));
+  int64_t grace = kGraceNanos;
   for (;;) {
     int64_t age = nowNanos() - lastAdopted_.load(std::memory_order_relaxed);
-    if (age < kGraceNanos) {
+    if (age < grace) {
       // The caller that has just enqueued may be about to wait, and then drives faster than we
-      // could.
-      timespec rest{0, kGraceNanos - age};
+      // could; the longer he keeps to that, the less we disturb him.
+      timespec rest{0, grace - age};
       nanosleep(&rest, nullptr);
     }
     Left left = Left::kNothing;
     if (driveAll(waiter.lookDue(), &left)) {
+      grace = kGraceNanos;
       waiter.moved();
       continue;
     }
+    if (left != Left::kWork) grace = std::min(2 * grace, 16 * kGraceNanos);
     bool longIdle = waiter.sinceNanos() != 0 && nowNanos() - waiter.sinceNanos() > kAwakeNanos;
     if (left == Left::kAttended || (left == Left::kNothing && longIdle)) {
       sleepUntilNeeded();

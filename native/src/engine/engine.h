@@ -63,6 +63,7 @@ class Engine {
   std::mutex mutex_;  // guards list_
   std::condition_variable needed_;
   std::vector<Driven*> list_;
+  std::atomic<bool> asleep_{false};  // set with mutex_; seq_cst, pairs with `attended` and `listed`
   std::atomic<int64_t> lastAdopted_{0};  // relaxed: only delays the engine's thread
 };
 

@@ -193,6 +193,9 @@ constexpr void fillIntegers(KernelTable& table, DataType type) {
   row[3] = Fold<Direct<S>, Min>::run;
   row[4] = Fold<Direct<U>, Avg<S>>::run;
   row[5] = Fold<Direct<U>, PreMulSum>::run;
+  row[6] = Fold<Direct<U>, BitAnd>::run;
+  row[7] = Fold<Direct<U>, BitOr>::run;
+  row[8] = Fold<Direct<U>, BitXor>::run;
 }
 
 // Arithmetic: the Num to add in; Ordered, MaxOp, MinOp: how to compare.

@@ -188,6 +188,27 @@ struct PreMulSum : Sum {
   static constexpr bool kScales = true;
 };
 
+struct BitAnd : Sum {
+  template <typename A>
+  static FLEXLINK_INLINE A combine(A left, A right) {
+    return left & right;
+  }
+};
+
+struct BitOr : Sum {
+  template <typename A>
+  static FLEXLINK_INLINE A combine(A left, A right) {
+    return left | right;
+  }
+};
+
+struct BitXor : Sum {
+  template <typename A>
+  static FLEXLINK_INLINE A combine(A left, A right) {
+    return left ^ right;
+  }
+};
+
 // A scalar (the bits of the stored type) in every lane.
 template <class Num>
 FLEXLINK_INLINE typename Num::Acc splatScalar(uint64_t bits) {

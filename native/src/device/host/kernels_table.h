@@ -11,10 +11,11 @@
 
 namespace flexlink {
 
-inline constexpr int kReduceOps = 6;
+inline constexpr int kReduceOps = 9;
 
 struct KernelTable {
   const char* name;
+  // Null where the type does not bear the op: floats have no bitwise ones.
   void (*fold[kDataTypes][kReduceOps])(const FoldArgs& args);
   // Several destinations, or one past the caches; memcpy serves the rest.
   void (*copy)(void* const* dsts, int nDsts, const void* src, size_t bytes, uint32_t streamMask);

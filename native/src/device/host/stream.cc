@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/host/stream.h"
 
+#include <algorithm>
 #include <shared_mutex>
 #include <unordered_map>
 
@@ -31,21 +32,51 @@ uint64_t HostStream::add(Driven* driven) {
 }
 
 void HostStream::addWait(std::shared_ptr<HostStream> other, uint64_t ticket) {
-  std::lock_guard<std::mutex> lock(mutex_);
   if (other.get() == this || other->finished() >= ticket) return;  // its own past is always over
-  items_.push_back({nullptr, std::move(other), ticket, false});
-  ++last_;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    items_.push_back({nullptr, other, ticket, false});
+    ++last_;
+  }
+  // Whoever listens here is told although nobody drives a wait.
+  other->notify(
+      ticket,
+      [](void* waiting) {
+        std::unique_ptr<std::weak_ptr<HostStream>> self(
+            static_cast<std::weak_ptr<HostStream>*>(waiting));
+        if (auto stream = self->lock()) stream->refresh();
+      },
+      new std::weak_ptr<HostStream>(weak_from_this()));
+}
+
+void HostStream::notify(uint64_t ticket, Listener listener, void* argument) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (finished_.load(std::memory_order_relaxed) < ticket) {
+      notes_.push_back({ticket, listener, argument});
+      return;
+    }
+  }
+  listener(argument);
+}
+
+void HostStream::call(const std::vector<Note>& due) {
+  for (const Note& note : due) note.listener(note.argument);
 }
 
 void HostStream::finish(uint64_t ticket, const Status& status) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (!status.ok() && error_.ok()) error_ = status;
-  uint64_t before = finished_.load(std::memory_order_relaxed);
-  items_[static_cast<size_t>(ticket - before - 1)].done = true;
-  advance();
+  std::vector<Note> due;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!status.ok() && error_.ok()) error_ = status;
+    uint64_t before = finished_.load(std::memory_order_relaxed);
+    items_[static_cast<size_t>(ticket - before - 1)].done = true;
+    advance(&due);
+  }
+  call(due);
 }
 
-bool HostStream::advance() {
+bool HostStream::advance(std::vector<Note>* due) {
   uint64_t upTo = finished_.load(std::memory_order_relaxed);
   uint64_t before = upTo;
   while (!items_.empty()) {
@@ -56,12 +87,24 @@ bool HostStream::advance() {
     ++upTo;
   }
   finished_.store(upTo, std::memory_order_release);
+  if (!notes_.empty()) {
+    auto rest = std::stable_partition(notes_.begin(), notes_.end(),
+                                      [&](const Note& note) { return note.ticket > upTo; });
+    due->assign(rest, notes_.end());
+    notes_.erase(rest, notes_.end());
+  }
   return upTo != before;
 }
 
 bool HostStream::refresh() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return advance();
+  std::vector<Note> due;
+  bool moved = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    moved = advance(&due);
+  }
+  call(due);
+  return moved;
 }
 
 Driven* HostStream::blocker() {

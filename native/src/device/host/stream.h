@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "base/status.h"
 
@@ -15,8 +16,10 @@ namespace flexlink {
 
 struct Driven;  // engine/engine.h: whoever can push a piece of work forward
 
-class HostStream {
+class HostStream : public std::enable_shared_from_this<HostStream> {
  public:
+  using Listener = void (*)(void* argument);
+
   // Lock-free: all work up to this ticket is finished.
   uint64_t finished() const { return finished_.load(std::memory_order_acquire); }
 
@@ -30,6 +33,10 @@ class HostStream {
   void addWait(std::shared_ptr<HostStream> other, uint64_t ticket);
 
   void finish(uint64_t ticket, const Status& status);
+
+  // Calls listener(argument) once when `ticket` is finished, at once if it is: by whoever finishes
+  // it, perhaps under the lock of a communicator.
+  void notify(uint64_t ticket, Listener listener, void* argument);
 
   // Moves finished() past waits that have come true; true when something moved.
   bool refresh();
@@ -48,11 +55,18 @@ class HostStream {
     uint64_t otherTicket;
     bool done;
   };
-  bool advance();  // with mutex_
+  struct Note {
+    uint64_t ticket;
+    Listener listener;
+    void* argument;
+  };
+  bool advance(std::vector<Note>* due);  // with mutex_; `due` is to be called without it
+  static void call(const std::vector<Note>& due);
 
   mutable std::mutex mutex_;  // guards the rest; a leaf lock (of two streams: this, then other)
   std::deque<Item> items_;    // tickets finished_+1 ..
   std::atomic<uint64_t> finished_{0};  // release in advance(), acquire in finished()
+  std::vector<Note> notes_;
   uint64_t last_ = 0;
   Status error_;
 };

@@ -11,7 +11,9 @@ VendorLane::VendorLane(std::unique_ptr<VendorComm> comm, int rank, int ranks, Pr
 
 // Windows are ours, not the vendor's: puts into them go another way.
 Carries VendorLane::carries(const Call& call) const {
-  if (isCollective(call.kind)) return Carries::kSlices;
+  if (isCollective(call.kind)) {
+    return folds(call.kind) && isBitwise(call.op) ? Carries::kNot : Carries::kSlices;
+  }
   return call.kind == Collective::kSend || call.kind == Collective::kRecv ? Carries::kWhole
                                                                           : Carries::kNot;
 }
