@@ -205,12 +205,15 @@ TEST(ProbeWriter, CallsThatProgressTogetherHaveARecordEachAndOneLiveState) {
   Probe probe;
   ProbeComm* comm = probe->openComm(kInfo);
   comm->begin(0, {8, 7, 0, 1, 10, 40});
-  comm->ended(1, {9, 8, 0, 2, 20, 160}, 0);
   FlexlinkProbeLane live = Reader::read(probe.reader.slot(0).lanes[0]);
+  const uint64_t since = live.startTicks;
+  comm->ended({1, since}, {9, 8, 0, 2, 20, 160}, 0);
+  live = Reader::read(probe.reader.slot(0).lanes[0]);
   EXPECT_EQ(live.phase, FLEXLINK_PROBE_PHASE_STARTED);
   EXPECT_EQ(live.operations, 1u);
   comm->waitsFor(1);
-  comm->ended(0, {8, 7, 0, 1, 10, 40}, 6);
+  comm->ended({0, since}, {8, 7, 0, 1, 10, 40}, 6);
+  comm->busy(since);
   comm->rest();
   const FlexlinkProbeRecord first = Reader::read(probe.reader.record(0, 0));
   const FlexlinkProbeRecord second = Reader::read(probe.reader.record(0, 1));

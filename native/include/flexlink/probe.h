@@ -104,7 +104,7 @@ typedef struct {
   uint64_t longestWait; /* ticks; the longest wait that has ended, within this operation */
   uint64_t operations;  /* completed on this lane, alone */
   uint64_t totalBytes;  /* of completed operations, alone */
-  uint64_t busyTicks;   /* sum of end - start, alone */
+  uint64_t busyTicks;   /* sum of end - start, also of what overlaps, alone */
   uint64_t waitedTicks; /* sum of all waits that have ended, alone */
   uint64_t reserved;
 } FlexlinkProbeLane;

@@ -39,6 +39,7 @@ Communicator::Communicator(CommParts parts, Driven* shell)
   probe_ = ProbeWriter::process()->openComm(info);
   probe_->state(ProbeState::kReady);
   lane_ = makeLane();
+  queue_ = BatchQueue(ranks(), lane_->overlaps());
 }
 
 std::unique_ptr<MemoryLane> Communicator::makeMemoryLane(ProbeComm* probe) const {
@@ -199,10 +200,7 @@ void Communicator::failAll(const Status& status) {
   Status home = lane_->rehomeExposed();
   if (!home.ok()) FLEXLINK_WARN("user memory stays reachable for peers: %s", home.text());
   Status first = firstFailure();
-  while (!queue_.empty()) {
-    finish(queue_.front().get(), first);
-    queue_.pop_front();
-  }
+  for (auto& pending : queue_.takeAll()) finish(pending.get(), first);
 }
 
 // With work at hand the last poll comes first: a peer that has left may have done its part before.
@@ -261,162 +259,6 @@ void Communicator::noteLinks() {
       info.latencyNanos = static_cast<uint64_t>(link.latencyNanos);
       probe_->link(index++, info);
     }
-  }
-}
-
-Status Communicator::checkWait() {
-  noteLinks();
-  FLEXLINK_TRY(lane_->check());
-  double limit = timeout_.load(std::memory_order_relaxed);
-  int64_t now = nowNanos();
-  if (waitingSince_ == 0) waitingSince_ = now;
-  if (limit <= 0 || static_cast<double>(now - waitingSince_) < limit * 1e9) return {};
-  int peer = lane_->state().waitingFor;
-  return makeStatus(Code::kTimeout,
-                    "rank %d waited %.1f s (the limit; FLEXLINK_TIMEOUT sets it) for %s in "
-                    "operation %llu",
-                    rank(), limit,
-                    peer >= 0 ? parts_.peers[static_cast<size_t>(peer)].name.c_str() : "its peers",
-                    static_cast<unsigned long long>(lane_->state().operations));
-}
-
-Status Communicator::readyToRun() {
-  if (!queue_.empty() || incomingAny_.load(std::memory_order_acquire)) drainOrFail();
-  waitingSince_ = 0;
-  return usable();
-}
-
-Status Communicator::runNow(Call call) {
-  FLEXLINK_TRY(readyToRun());
-  call.seq = entered_++;
-  probe_->entered(call.seq);
-  lane_->startCollective(call);
-  return finishNow();
-}
-
-Status Communicator::runNow(Batch* batch) {
-  FLEXLINK_TRY(readyToRun());
-  number(batch);
-  lane_->start(*batch);
-  return finishNow();
-}
-
-Status Communicator::finishNow() {
-  Waiter waiter(policy_);
-  for (;;) {
-    Progress progress = lane_->poll();
-    if (progress == Progress::kDone) break;
-    if (progress == Progress::kMoved) {
-      waiter.moved();
-      probe_->waitsNoMore(probeLane_);
-      continue;
-    }
-    Status status = progress == Progress::kFailed ? lane_->failure() : Status();
-    if (status.ok() && waiter.lookDue()) status = checkWait();
-    if (!status.ok()) {
-      failAll(status);
-      return firstFailure();
-    }
-    bool done = false;
-    waiter.idle(myDoorbell(), [&] {
-      progress = lane_->poll();
-      done = progress == Progress::kDone;
-      return progress == Progress::kWaiting;
-    });
-    if (done) break;
-  }
-  noteLinks();
-  return {};
-}
-
-// In the order in which lanes take them up: this is how the probe tells who has come how far.
-void Communicator::number(Batch* batch) {
-  for (Call& call : batch->single) call.seq = entered_++;
-  for (Call& call : batch->collective) call.seq = entered_++;
-  if (entered_ != 0) probe_->entered(entered_ - 1);
-}
-
-void Communicator::enqueue(std::unique_ptr<PendingBatch> pending) {
-  number(&pending->batch);
-  shell_->work.fetch_add(1, std::memory_order_seq_cst);
-  std::lock_guard<std::mutex> lock(incomingMutex_);
-  incoming_.push_back(std::move(pending));
-  incomingAny_.store(true, std::memory_order_release);
-}
-
-bool Communicator::fencesOpen(const PendingBatch& pending) const {
-  for (const PendingBatch::Fence& fence : pending.fences) {
-    if (fence.stream->finished() < fence.before) {
-      fence.stream->refresh();
-      if (fence.stream->finished() < fence.before) return false;
-    }
-  }
-  return true;
-}
-
-void Communicator::finish(PendingBatch* pending, const Status& status) {
-  for (const PendingBatch::Fence& fence : pending->fences)
-    fence.stream->finish(fence.ticket, status);
-  if (pending->completion) {
-    if (!status.ok()) {
-      std::lock_guard<std::mutex> lock(pending->completion->mutex);
-      if (pending->completion->first.ok()) pending->completion->first = status;
-    }
-    pending->completion->left.fetch_sub(1, std::memory_order_seq_cst);
-  }
-  shell_->work.fetch_sub(1, std::memory_order_seq_cst);
-  myDoorbell().ring();
-}
-
-DriveResult Communicator::drive(bool look) {
-  if (incomingAny_.load(std::memory_order_acquire)) {
-    std::lock_guard<std::mutex> lock(incomingMutex_);
-    for (auto& pending : incoming_) queue_.push_back(std::move(pending));
-    incoming_.clear();
-    incomingAny_.store(false, std::memory_order_relaxed);
-  }
-  if (queue_.empty()) return DriveResult::kIdle;
-  Status failure = firstFailure();
-  if (!failure.ok()) {
-    failAll(failure);
-    return DriveResult::kMoved;
-  }
-  PendingBatch& head = *queue_.front();
-  if (!head.started) {
-    if (!fencesOpen(head)) return DriveResult::kWaiting;
-    head.started = true;
-    waitingSince_ = 0;
-    lane_->start(head.batch);
-  }
-  Progress progress = lane_->poll();
-  if (progress == Progress::kDone) {
-    noteLinks();
-    finish(&head, {});
-    queue_.pop_front();
-    return DriveResult::kMoved;
-  }
-  if (progress == Progress::kMoved) {
-    waitingSince_ = 0;
-    probe_->waitsNoMore(probeLane_);
-    return DriveResult::kMoved;
-  }
-  Status status = progress == Progress::kFailed ? lane_->failure() : Status();
-  if (status.ok() && look) status = checkWait();
-  if (status.ok()) return DriveResult::kWaiting;
-  failAll(status);
-  return DriveResult::kMoved;
-}
-
-void Communicator::drainOrFail() {
-  Waiter waiter(policy_);
-  for (;;) {
-    DriveResult result = drive(waiter.lookDue());
-    if (result == DriveResult::kIdle) return;
-    if (result == DriveResult::kMoved) {
-      waiter.moved();
-      continue;
-    }
-    waiter.idle(myDoorbell(), [&] { return drive(false) == DriveResult::kWaiting; });
   }
 }
 

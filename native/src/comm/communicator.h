@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "balance/path_model.h"
+#include "comm/batch_queue.h"
 #include "comm/epoch_meeting.h"
 #include "comm/rendezvous.h"
 #include "comm/vendor_entry.h"
@@ -77,26 +78,6 @@ struct CommParts {
   void releasePeers();
 };
 
-// Several batches that one caller waits for.
-struct Completion {
-  std::atomic<int> left{0};  // release by the finisher, acquire by the waiter
-  std::mutex mutex;          // guards first
-  Status first;
-};
-
-// One group's work on one communicator, between the fences of its streams.
-struct PendingBatch {
-  struct Fence {
-    std::shared_ptr<HostStream> stream;
-    uint64_t before;  // starts after this ticket
-    uint64_t ticket;  // ends with this one
-  };
-  Batch batch;
-  std::vector<Fence> fences;
-  std::shared_ptr<Completion> completion;  // null: nobody waits beyond the streams
-  bool started = false;
-};
-
 // A reduction op made by ncclRedOpCreatePreMulSum.
 struct UserOp {
   bool used = false;
@@ -134,7 +115,7 @@ class Communicator {
   Status runNow(Call call);  // a collective; returns when it is done
   Status runNow(Batch* batch);
   DriveResult drive(bool look);
-  void drainOrFail();  // until no work is left
+  void drainOrFail() { driveUntilDone(nullptr); }  // until no work is left
   Status finalize();
 
   // Any thread:
@@ -176,17 +157,25 @@ class Communicator {
                                                uint64_t id, ProbeComm* probe) const;
   PathModel memoryPath() const;
   PathModel wirePath(int peer) const;
+
+  // progress.cc
+  void takeIncoming();
+  void startOpen();
+  DriveResult afterMove();
   void finish(PendingBatch* pending, const Status& status);
-  void failAll(const Status& status);
   void number(Batch* batch);
-  void noteFailure(const Status& status);
-  bool fencesOpen(const PendingBatch& pending) const;
   Status checkWait();
+  int64_t waitedSince(int64_t now);
+  Status readyToRun();
+  Status runAmong(Batch* batch);
+  void driveUntilDone(const Completion* completion);
+  Status finishNow();
+
+  void failAll(const Status& status);
+  void noteFailure(const Status& status);
   bool uses(const std::string& name) const;
   void noteNicsOut();
   void noteLinks();
-  Status readyToRun();
-  Status finishNow();
 
   CommParts parts_;
   const uint64_t hash_;
@@ -197,12 +186,13 @@ class Communicator {
   ProbeComm* unseen_ = nullptr;                     // of the lanes below a hier lane
   int nicsOut_ = -1;  // links in the probe that stand for NICs that are out; -1: not yet
   std::unique_ptr<Lane> lane_;
-  std::shared_ptr<EpochMeeting> epochs_;             // null: one lane, or fixed shares
-  std::deque<std::unique_ptr<PendingBatch>> queue_;  // with the shell's lock
-  std::mutex incomingMutex_;                         // guards incoming_; a leaf lock
+  std::shared_ptr<EpochMeeting> epochs_;  // null: one lane, or fixed shares
+  BatchQueue queue_;                      // with the shell's lock
+  std::mutex incomingMutex_;              // guards incoming_; a leaf lock
   std::deque<std::unique_ptr<PendingBatch>> incoming_;
   std::atomic<bool> incomingAny_{false};  // release in enqueue, acquire in drive
-  int64_t waitingSince_ = 0;              // ns; of the batch at hand, for timeout_
+  int64_t waitingSince_ = 0;              // ns; of what is at hand alone, for timeout_
+  int64_t lookedAt_ = 0;                  // ns; the last look around beside messages that move
   std::atomic<double> timeout_;           // seconds; relaxed: FLEXLINK_TIMEOUT, or what was set
   uint64_t ordinal_ = 0;
   uint64_t entered_ = 0;  // calls so far; by the thread that uses the communicator

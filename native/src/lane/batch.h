@@ -2,6 +2,7 @@
 // What the layers above hand to a lane: the calls of one outermost group on one communicator.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -55,6 +56,9 @@ constexpr bool folds(Collective kind) {
          kind == Collective::kReduceScatter;
 }
 constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }
+constexpr bool isMessage(Collective kind) {
+  return kind == Collective::kSend || kind == Collective::kRecv;
+}
 
 // Of an AlltoAll, a Gather or a Scatter: does `from` send something to `to`?
 constexpr bool sendsTo(const Call& call, int from, int to) {
@@ -82,5 +86,13 @@ struct Batch {
   std::vector<Call> single;
   std::vector<Call> collective;
 };
+
+// Sends and receives, and nothing else. What goes to one peer is nobody else's concern, so several
+// such batches may be under way at once; puts and signals are about memory that others use.
+inline bool onlyMessages(const Batch& batch) {
+  return batch.collective.empty() && !batch.single.empty() &&
+         std::all_of(batch.single.begin(), batch.single.end(),
+                     [](const Call& call) { return isMessage(call.kind); });
+}
 
 }  // namespace flexlink

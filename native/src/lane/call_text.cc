@@ -20,28 +20,6 @@ ProbeSignature probeCall(const Call& call, size_t bytes) {
   return signature;
 }
 
-void beginSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane) {
-  const Call& first = calls.front();
-  probe->begin(first.seq, probeCall(first, first.count * typeSize(first.type)), lane);
-  probe->phase(ProbePhase::kMoving, lane);
-}
-
-size_t endEach(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane, bool whole) {
-  size_t sum = 0;
-  for (const Call& call : calls) {
-    size_t bytes = call.count * typeSize(call.type);
-    probe->ended(call.seq, probeCall(call, bytes), 0, lane, whole);
-    sum += bytes;
-  }
-  return sum;
-}
-
-size_t endSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane) {
-  size_t sum = endEach(probe, calls, lane, true);
-  probe->rest(lane);
-  return sum;
-}
-
 std::string describeCall(uint64_t signature, uint64_t count) {
   auto kind = static_cast<Collective>(signature & 0xff);
   std::string text = collectiveName(kind);

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "lane/batch.h"
 #include "probe/probe_writer.h"
@@ -24,14 +23,6 @@ inline uint64_t countOf(const Call& call) {
 
 // The call as the probe shows it; `bytes` of it will have moved at the end.
 ProbeSignature probeCall(const Call& call, size_t bytes);
-
-// The calls of a batch that concern one peer, which progress together. The end of all of them, for
-// lanes that learn of no other, returns their bytes.
-void beginSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane);
-size_t endSingles(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane);
-
-// The same for calls among others, before rest(). whole: no other lane has a part of them.
-size_t endEach(ProbeComm* probe, const std::vector<Call>& calls, uint8_t lane, bool whole);
 
 // "AllReduce of 100 float32, sum", for messages.
 std::string describeCall(uint64_t signature, uint64_t count);

@@ -12,7 +12,7 @@ namespace flexlink {
 enum class Progress : uint8_t {
   kWaiting,  // nothing could be done now: somebody else is awaited
   kMoved,    // something was done; poll again
-  kDone,     // the batch is finished
+  kDone,     // a batch is finished: finished() says which
   kFailed,   // it never will be: failure() says why
 };
 
@@ -39,7 +39,13 @@ class Lane {
     return isCollective(call.kind) ? Carries::kSlices : Carries::kWhole;
   }
 
-  // Takes up the next batch; the caller keeps it alive until kDone or kFailed.
+  // May batches of messages (onlyMessages() in batch.h) be at hand together? Of a lane that says
+  // no, and beside any other batch, one is finished before the next is started.
+  virtual bool overlaps() const { return false; }
+
+  // Takes up the next batch; the caller keeps it alive until it is finished, or kFailed. Messages
+  // from one rank to another keep the order in which their batches were started; no batch of
+  // messages waits for anything else of those that are at hand with it.
   virtual void start(const Batch& batch) = 0;
 
   // The same as start() with a batch of this collective; a fast way in.
@@ -47,6 +53,14 @@ class Lane {
 
   // At most one chunk of work. No lock, no allocation, no system call on the usual path.
   virtual Progress poll() = 0;
+
+  // Of a lane that overlaps, for the poll() that has just said kDone: the batch that is finished.
+  // Null: none was at hand, or it was the call of startCollective().
+  virtual const Batch* finished() const { return nullptr; }
+
+  // Of a lane that overlaps: grows whenever something moves where this message goes, as closely as
+  // the lane can tell one way from another.
+  virtual uint64_t movesOf(const Call& /*message*/) const { return 0; }
 
   // The slow look around of a waiter: peers that died, left or failed, deadlines. Ok: wait on.
   virtual Status check() = 0;

@@ -50,10 +50,19 @@ class alignas(64) ProbeComm {
   // result: an ncclResult_t.
   void end(uint64_t seq, uint8_t result, uint8_t lane = 0);
 
-  // For calls that progress together, on one lane: one begin(), for any of them; ended() for each
-  // when it is done, in any order; rest() when all are. whole: no other lane has a part of it.
-  void ended(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane = 0,
-             bool whole = true);
+  // For calls that progress together, on one lane. One of them is shown, as by begin(), but it was
+  // taken up at `since` (ticks).
+  void show(uint64_t seq, const ProbeSignature& call, uint64_t since, uint8_t lane = 0);
+  struct Among {
+    uint64_t seq = 0;
+    uint64_t since = 0;
+    bool shown = true;  // the waits in the live state are its own
+    bool whole = true;  // no other lane has a part of it
+  };
+  // For each when it is done, in any order.
+  void ended(const Among& which, const ProbeSignature& call, uint8_t result, uint8_t lane = 0);
+  // What was taken up at `since` is done; rest(): so is everything.
+  void busy(uint64_t since, uint8_t lane = 0) { add(laneOf(lane).busyTicks, ticks() - since); }
   void rest(uint8_t lane = 0);
 
   // The links to peers, numbered from 0 as the caller likes. To be told again and again while they
@@ -88,8 +97,9 @@ class alignas(64) ProbeComm {
   }
   // What of a record is not in the lane's live state.
   struct Ended {
-    uint64_t seq, call, count, bytes, ticks;
+    uint64_t seq, call, count, bytes, start, ticks;
     uint8_t result;
+    bool waited;  // the live state's longest wait is its own
     bool
         whole;  // on this lane alone; else it counts as an operation on the first lane that ends it
   };
@@ -168,6 +178,11 @@ inline bool ProbeComm::linksDue() {
 }
 
 inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t lane) {
+  show(seq, call, ticks(), lane);
+}
+
+inline void ProbeComm::show(uint64_t seq, const ProbeSignature& call, uint64_t since,
+                            uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
@@ -179,7 +194,7 @@ inline void ProbeComm::begin(uint64_t seq, const ProbeSignature& call, uint8_t l
   put(live.waitRanks, ~uint64_t{0});
   put(live.longestWait, 0);
   put(live.phase, FLEXLINK_PROBE_PHASE_STARTED);
-  put(live.startTicks, ticks());
+  put(live.startTicks, since);
   put(live.version, version + 1);
 }
 
@@ -218,14 +233,14 @@ inline void ProbeComm::waitsNoMore(uint8_t lane) {
 
 inline void ProbeComm::record(const FlexlinkProbeLane& lane, const Ended& what) {
   FlexlinkProbeRecord& out = ring_[recordsWritten_ & mask_];
-  const uint64_t wait = own(lane.longestWait) >> 10;
-  const uint64_t rank = own(lane.waitRanks) >> 32;
+  const uint64_t wait = what.waited ? own(lane.longestWait) >> 10 : 0;
+  const uint64_t rank = what.waited ? own(lane.waitRanks) >> 32 : FLEXLINK_PROBE_RECORD_NO_RANK;
   put(out.version, 2 * recordsWritten_ + 1);
   put(out.seq, what.seq);
   put(out.call, what.call);
   put(out.count, what.count);
   put(out.bytes, what.bytes);
-  put(out.startTicks, own(lane.startTicks));
+  put(out.startTicks, what.start);
   put(out.endTicks, what.ticks);
   put(out.outcome, uint64_t{what.result} | (rank & FLEXLINK_PROBE_RECORD_NO_RANK) << 8 |
                        (wait < UINT32_MAX ? wait : UINT32_MAX) << 32);
@@ -251,18 +266,20 @@ inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
   endWait(live, now);
   add(live.operations, 1);
   add(live.totalBytes, bytes);
-  add(live.busyTicks, now - own(live.startTicks));
+  const uint64_t start = own(live.startTicks);
+  add(live.busyTicks, now - start);
   put(live.version, version + 1);
-  record(live, {seq, own(live.call), own(live.count), bytes, now, result, false});
+  record(live, {seq, own(live.call), own(live.count), bytes, start, now, result, true, false});
 }
 
-inline void ProbeComm::ended(uint64_t seq, const ProbeSignature& call, uint8_t result, uint8_t lane,
-                             bool whole) {
+inline void ProbeComm::ended(const Among& which, const ProbeSignature& call, uint8_t result,
+                             uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
   const uint64_t bytes = result == 0 ? call.bytes : 0;
   add(live.operations, 1);
   add(live.totalBytes, bytes);
-  record(live, {seq, word(call, lane), call.count, bytes, ticks(), result, whole});
+  record(live, {which.seq, word(call, lane), call.count, bytes, which.since, ticks(), result,
+                which.shown, which.whole});
 }
 
 inline void ProbeComm::rest(uint8_t lane) {
@@ -272,7 +289,6 @@ inline void ProbeComm::rest(uint8_t lane) {
   put(live.version, version);
   put(live.phase, FLEXLINK_PROBE_PHASE_IDLE);
   endWait(live, now);
-  add(live.busyTicks, now - own(live.startTicks));
   put(live.version, version + 1);
 }
 

@@ -15,20 +15,16 @@ bool isEmpty(const Batch& batch) { return batch.single.empty() && batch.collecti
 }  // namespace
 
 HierLane::HierLane(HostMap map, HierLanes lanes, ProbeComm* probe)
-    : map_(std::move(map)), lanes_(std::move(lanes)), probe_(probe) {
+    : map_(std::move(map)), lanes_(std::move(lanes)), probe_(probe), shown_(probe, kProbeLane) {
   memory_.lane = lanes_.memory.get();
   rail_.lane = lanes_.rail.get();
   pairs_.lane = lanes_.pairs.get();
 }
 
 void HierLane::start(const Batch& batch) {
-  batch_ = &batch;
-  batchIndex_ = 0;
   idle_ = false;
-  singles_ = !batch.single.empty();
-  if (!singles_) return nextCall();
-  beginSingles(probe_, batch.single, kProbeLane);
-  segments_ = 1;
+  if (batch.single.empty()) return startCollectives(batch);
+  startSingles(batch);
 }
 
 void HierLane::startCollective(const Call& call) {
@@ -36,12 +32,66 @@ void HierLane::startCollective(const Call& call) {
   start(lone_);
 }
 
-// ---- One call after the other.
+// ---- Single calls: to the lanes below, which run them side by side.
+
+void HierLane::startSingles(const Batch& batch) {
+  letters_.push_back(std::make_unique<Letters>());
+  Letters& letters = *letters_.back();
+  letters.batch = &batch;
+  letters.since = shown_.begin(batch.single);
+  letters.part = hierSingles(map_, batch.single);
+  auto give = [](Worker* worker, const Batch& part) {
+    if (isEmpty(part)) return false;
+    worker->lane->start(part);
+    ++worker->letters;
+    return true;
+  };
+  letters.insideRuns = give(&memory_, letters.part.inside);
+  letters.pairsRun = give(&pairs_, letters.part.pairs);
+}
+
+// A lane below is done with `done`; false: that were no single calls.
+bool HierLane::lettersOver(Worker* worker, const Batch* done) {
+  for (auto& letters : letters_) {
+    bool inside = done == &letters->part.inside;
+    if (!inside && done != &letters->part.pairs) continue;
+    (inside ? letters->insideRuns : letters->pairsRun) = false;
+    --worker->letters;
+    return true;
+  }
+  return false;
+}
+
+// True: those of a batch are done.
+bool HierLane::finishSingles() {
+  auto over = std::find_if(letters_.begin(), letters_.end(), [](const auto& letters) {
+    return !letters->insideRuns && !letters->pairsRun;
+  });
+  if (over == letters_.end()) return false;
+  const Batch& batch = *(*over)->batch;
+  const size_t bytes = shown_.endEach(batch.single, (*over)->since);
+  shown_.rest(batch.single);
+  operations_.fetch_add(batch.single.size(), std::memory_order_relaxed);
+  bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  letters_.erase(over);
+  finished_ = &batch;
+  if (letters_.empty()) startCollectives(batch);
+  return true;
+}
+
+// ---- One collective after the other.
+
+void HierLane::startCollectives(const Batch& batch) {
+  batch_ = &batch;
+  batchIndex_ = 0;
+  nextCall();
+}
 
 void HierLane::nextCall() {
   before_ = ready_ = between_ = after_ = 0;
   if (batchIndex_ == batch_->collective.size()) {
     idle_ = true;
+    finished_ = batch_ == &lone_ ? nullptr : batch_;
     return;
   }
   call_ = batch_->collective[batchIndex_++];
@@ -53,35 +103,24 @@ void HierLane::nextCall() {
 }
 
 void HierLane::endCall() {
-  size_t bytes = 0;
-  if (singles_) {
-    bytes = endSingles(probe_, batch_->single, kProbeLane);
-  } else {
-    probe_->end(call_.seq, 0, kProbeLane);
-    bytes = call_.count * typeSize(call_.type);
-  }
-  operations_.fetch_add(singles_ ? batch_->single.size() : 1, std::memory_order_relaxed);
-  bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  singles_ = false;
+  probe_->end(call_.seq, 0, kProbeLane);
+  operations_.fetch_add(1, std::memory_order_relaxed);
+  bytes_.fetch_add(call_.count * typeSize(call_.type), std::memory_order_relaxed);
   nextCall();
 }
 
 void HierLane::makeActive() {
   auto active = std::make_unique<Active>();
   active->number = before_;
-  if (singles_) {
-    active->part = hierSingles(map_, batch_->single);
-  } else {
-    size_t begin = before_ * segmentElements_;
-    ElementRange range{begin, std::min(call_.count, begin + segmentElements_)};
-    if (!spare_.empty()) {
-      active->scratch = std::move(spare_.back());
-      spare_.pop_back();
-    }
-    size_t bytes = hierScratchBytes(map_, call_, range.size());
-    if (active->scratch.size() < bytes) active->scratch.resize(bytes);
-    active->part = hierPart(map_, call_, &whole_, range, active->scratch.data());
+  size_t begin = before_ * segmentElements_;
+  ElementRange range{begin, std::min(call_.count, begin + segmentElements_)};
+  if (!spare_.empty()) {
+    active->scratch = std::move(spare_.back());
+    spare_.pop_back();
   }
+  size_t bytes = hierScratchBytes(map_, call_, range.size());
+  if (active->scratch.size() < bytes) active->scratch.resize(bytes);
+  active->part = hierPart(map_, call_, &whole_, range, active->scratch.data());
   active_.push_back(std::move(active));
 }
 
@@ -156,8 +195,12 @@ void HierLane::finished(Worker* worker) {
 Progress HierLane::pollWorker(Worker* worker) {
   if (worker->lane == nullptr) return Progress::kWaiting;
   Progress progress = worker->lane->poll();
-  if (progress == Progress::kDone && worker->at == nullptr) return Progress::kWaiting;
-  if (progress == Progress::kDone) finished(worker);
+  if (progress != Progress::kDone) return progress;
+  if (worker->at != nullptr) {
+    finished(worker);
+  } else if (!lettersOver(worker, worker->lane->finished())) {
+    return Progress::kWaiting;
+  }
   return progress;
 }
 
@@ -166,12 +209,19 @@ Progress HierLane::poll() {
   bool moved = false;
   for (Worker* worker : {&memory_, &rail_, &pairs_}) {
     // Links move also what other communicators and earlier calls have under way.
-    if (worker->at == nullptr && worker != &pairs_) continue;
+    if (worker->at == nullptr && worker->letters == 0 && worker != &pairs_) continue;
     Progress progress = pollWorker(worker);
     if (progress == Progress::kFailed) return fail(worker->lane->failure());
     moved = moved || progress != Progress::kWaiting;
   }
-  if (idle_) return Progress::kDone;
+  if (idle_) {
+    finished_ = nullptr;
+    return Progress::kDone;
+  }
+  if (!letters_.empty()) {
+    if (!finishSingles()) return moved ? Progress::kMoved : Progress::kWaiting;
+    return idle_ || !letters_.empty() ? Progress::kDone : Progress::kMoved;
+  }
   while (schedule()) moved = true;
   if (after_ < segments_ || !active_.empty()) return moved ? Progress::kMoved : Progress::kWaiting;
   endCall();
@@ -199,17 +249,39 @@ Status HierLane::check() {
   return failure_;
 }
 
-// For people: the rank that the lane below which is at work waits for.
+// For people: the rank that the lane below which is at work waits for; of several batches of single
+// calls, with the oldest.
 int HierLane::awaited() const {
-  if (memory_.at != nullptr) {
-    int local = memory_.lane->state().waitingFor;
-    return local < 0 ? local : map_.neighbours()[static_cast<size_t>(local)];
+  auto awaitedBy = [this](const Worker& worker) {
+    return nameOf(worker, worker.lane->state().waitingFor);
+  };
+  if (!letters_.empty()) {
+    const Letters& oldest = *letters_.front();
+    int inside = oldest.insideRuns ? awaitedBy(memory_) : -1;
+    return inside < 0 && oldest.pairsRun ? awaitedBy(pairs_) : inside;
   }
-  int host = rail_.at != nullptr ? rail_.lane->state().waitingFor : -1;
-  if (host >= 0) {
-    return map_.ranksOf[static_cast<size_t>(host)][static_cast<size_t>(map_.local())];
-  }
-  return pairs_.at != nullptr ? pairs_.lane->state().waitingFor : -1;
+  if (memory_.at != nullptr) return awaitedBy(memory_);
+  int outside = rail_.at != nullptr ? awaitedBy(rail_) : -1;
+  return outside < 0 && pairs_.at != nullptr ? awaitedBy(pairs_) : outside;
+}
+
+// What a lane below calls `awaited`, as a rank of the communicator.
+int HierLane::nameOf(const Worker& worker, int awaited) const {
+  if (awaited < 0 || &worker == &pairs_) return awaited;
+  const auto at = static_cast<size_t>(awaited);
+  if (&worker == &memory_) return map_.neighbours()[at];
+  return map_.ranksOf[at][static_cast<size_t>(map_.local())];
+}
+
+uint64_t HierLane::movesOf(const Call& message) const {
+  if (!map_.sameHost(message.root)) return pairs_.lane->movesOf(message);
+  Call inside = message;
+  inside.root = map_.localOf[static_cast<size_t>(message.root)];
+  return memory_.lane->movesOf(inside);
+}
+
+uint64_t HierLane::seqAtHand() const {
+  return letters_.empty() ? call_.seq : letters_.front()->batch->single.front().seq;
 }
 
 void HierLane::abort(const Status& reason) {
@@ -229,7 +301,7 @@ void HierLane::close() {
 void HierLane::probeFailure(const Status& status) {
   if (idle_ || probedFailure_) return;
   probedFailure_ = true;
-  probe_->end(call_.seq, static_cast<uint8_t>(status.code()), kProbeLane);
+  probe_->end(seqAtHand(), static_cast<uint8_t>(status.code()), kProbeLane);
 }
 
 LaneState HierLane::state() const {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lane/abort_note.h"
+#include "lane/calls_shown.h"
 #include "lane/hier/hier_plan.h"
 #include "lane/memory/memory_lane.h"
 #include "lane/message/message_lane.h"
@@ -28,9 +29,12 @@ class HierLane final : public Lane {
   // `probe` outlives the lane.
   HierLane(HostMap map, HierLanes lanes, ProbeComm* probe);
 
+  bool overlaps() const override { return true; }
   void start(const Batch& batch) override;
   void startCollective(const Call& call) override;
   Progress poll() override;
+  const Batch* finished() const override { return finished_; }
+  uint64_t movesOf(const Call& message) const override;
   Status check() override;
   void abort(const Status& reason) override;
   void close() override;
@@ -50,12 +54,25 @@ class HierLane final : public Lane {
     int running = 0;       // of these two
     std::vector<uint8_t> scratch;
   };
+  // The single calls of one batch.
+  struct Letters {
+    const Batch* batch = nullptr;
+    uint64_t since = 0;  // ticks of the probe
+    HierSingles part;
+    bool insideRuns = false;
+    bool pairsRun = false;
+  };
   // A lane below and what it is at.
   struct Worker {
     Lane* lane = nullptr;
     Active* at = nullptr;
+    int letters = 0;  // batches of single calls
   };
 
+  void startSingles(const Batch& batch);
+  bool lettersOver(Worker* worker, const Batch* done);
+  bool finishSingles();
+  void startCollectives(const Batch& batch);
   void nextCall();
   void endCall();
   void makeActive();
@@ -68,6 +85,8 @@ class HierLane final : public Lane {
   Active* numbered(size_t number);
   Progress fail(const Status& status);
   int awaited() const;
+  int nameOf(const Worker& worker, int awaited) const;
+  uint64_t seqAtHand() const;
 
   const HostMap map_;
   const HierLanes lanes_;
@@ -76,11 +95,15 @@ class HierLane final : public Lane {
   Worker rail_;
   Worker pairs_;
 
+  // What is at hand: the single calls of batches, in the order of their start, or the collectives
+  // of one.
+  std::vector<std::unique_ptr<Letters>> letters_;
+  CallsShown shown_;
   const Batch* batch_ = nullptr;
-  Batch lone_;            // of startCollective()
-  bool singles_ = false;  // the calls at hand are the batch's single ones
+  Batch lone_;  // of startCollective()
   size_t batchIndex_ = 0;
   bool idle_ = true;
+  const Batch* finished_ = nullptr;  // as finished() says
 
   // The call at hand.
   Call call_;

@@ -309,13 +309,12 @@ HierPart hierPart(const HostMap& map, const Call& call, const Whole* whole, Elem
   return Planner(map, call, whole, segment, scratch).plan();
 }
 
-HierPart hierSingles(const HostMap& map, const std::vector<Call>& calls) {
-  HierPart part;
-  part.together = true;
+HierSingles hierSingles(const HostMap& map, const std::vector<Call>& calls) {
+  HierSingles part;
   for (const Call& call : calls) {
     if (map.sameHost(call.root)) {
-      part.after.single.push_back(call);
-      part.after.single.back().root = map.localOf[static_cast<size_t>(call.root)];
+      part.inside.single.push_back(call);
+      part.inside.single.back().root = map.localOf[static_cast<size_t>(call.root)];
     } else {
       part.pairs.single.push_back(call);
     }

@@ -39,6 +39,10 @@ HierPart hierPart(const HostMap& map, const Call& call, const Whole* whole, Elem
                   uint8_t* scratch);
 
 // The calls of one group that concern one peer, all together.
-HierPart hierSingles(const HostMap& map, const std::vector<Call>& calls);
+struct HierSingles {
+  Batch inside;  // memory lane
+  Batch pairs;   // message lane between all ranks
+};
+HierSingles hierSingles(const HostMap& map, const std::vector<Call>& calls);
 
 }  // namespace flexlink

@@ -39,7 +39,8 @@ MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout la
       peers_(std::move(peers)),
       layout_(layout),
       tuning_(tuning),
-      probe_(probe) {
+      probe_(probe),
+      shown_(probe, FLEXLINK_PROBE_LANE_MEMORY) {
   for (const MemoryPeer& peer : peers_) oneProcess_ = oneProcess_ && peer.process == nullptr;
   size_t ranks = peers_.size();
   sendOf_.resize(ranks);
@@ -51,18 +52,20 @@ MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout la
   signalsSent_.resize(ranks * kSignals);
   signalsTaken_.resize(ranks * kSignals);
   blockedPeers_.resize(ranks);
+  moves_.resize(2 * ranks);
   seenLeaving_.resize(ranks);
 }
 
 void MemoryLane::start(const Batch& batch) {
+  if (batch.single.empty()) return startCollectives(batch);
+  startSingles(batch);
+  stage_ = Stage::kSingle;
+}
+
+void MemoryLane::startCollectives(const Batch& batch) {
   batch_ = &batch;
   batchIndex_ = 0;
-  if (!batch.single.empty()) {
-    startSingles();
-    stage_ = Stage::kSingle;
-  } else {
-    nextCollective();
-  }
+  nextCollective();
 }
 
 void MemoryLane::startCollective(const Call& call) {
@@ -74,6 +77,7 @@ void MemoryLane::startCollective(const Call& call) {
 void MemoryLane::nextCollective() {
   if (batch_ == nullptr || batchIndex_ == batch_->collective.size()) {
     stage_ = Stage::kIdle;
+    finished_ = batch_;
     return;
   }
   call_ = batch_->collective[batchIndex_++];
@@ -145,6 +149,7 @@ Progress MemoryLane::poll() {
   }
   switch (stage_) {
     case Stage::kIdle:
+      finished_ = nullptr;
       return Progress::kDone;
     case Stage::kSingle:
       return pollSingles();
@@ -307,7 +312,7 @@ Status MemoryLane::deadOrGone(int peer) {
   if (!needed) return {};
   return makeStatus(Code::kRemote, "%s %s while rank %d waits in operation %llu (%s)",
                     who.name.c_str(), closed ? "has left the communicator" : "is dead", myRank(),
-                    static_cast<unsigned long long>(call_.seq),
+                    static_cast<unsigned long long>(seqAtHand()),
                     stage_ == Stage::kSingle
                         ? "point to point"
                         : describeCall(signatureOf(call_), countOf(call_)).c_str());

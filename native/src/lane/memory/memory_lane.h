@@ -14,9 +14,11 @@
 #include "device/host/doorbell.h"
 #include "device/host/exchange.h"
 #include "lane/call_text.h"
+#include "lane/calls_shown.h"
 #include "lane/lane.h"
 #include "lane/memory/own_segment.h"
 #include "lane/memory/segment.h"
+#include "lane/memory/single.h"
 #include "lane/memory/tuning.h"
 #include "probe/probe_writer.h"
 #include "schedule/chunked.h"
@@ -49,8 +51,11 @@ class MemoryLane final : public Lane {
   MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout layout, MemoryTuning tuning,
              ProbeComm* probe);
 
+  bool overlaps() const override { return true; }
   void start(const Batch& batch) override;
   Progress poll() override;
+  const Batch* finished() const override { return finished_; }
+  uint64_t movesOf(const Call& message) const override { return moves_[wayOf(message)]; }
   Status check() override;
   void abort(const Status& reason) override;
   LaneState state() const override;
@@ -97,16 +102,9 @@ class MemoryLane final : public Lane {
     WayChooser chooser;             // rank 0's
     uint32_t eagerWay = kWayPlain;  // what rank 0 said last
   };
-  struct Single {       // progress of one point-to-point or one-sided call
-    uint64_t cell = 0;  // next cell of this message; bytes moved so far for direct reads
-    size_t moved = 0;
-    uint64_t lastCell = 0;
-    bool begun = false;
-    bool done = false;
-    uint32_t mode = 0;
-  };
 
   // memory_lane.cc
+  void startCollectives(const Batch& batch);
   void beginCollective();
   void nextCollective();
   Progress finishCollective();
@@ -133,7 +131,7 @@ class MemoryLane final : public Lane {
   // From the beginning of the first block to the end of the last.
   size_t span() const { return blockAt(ranks_ - 1) + shape_.block; }
   uint64_t seqAtHand() const {
-    return stage_ == Stage::kSingle ? batch_->single.front().seq : call_.seq;
+    return stage_ == Stage::kSingle ? singles_.front()->batch->single.front().seq : call_.seq;
   }
   int myRank() const { return peers_[static_cast<size_t>(rank_)].rank; }
 
@@ -198,8 +196,15 @@ class MemoryLane final : public Lane {
   void copyOwn(void* to, const void* from, size_t bytes);
 
   // single.cc
-  void startSingles();
+  void startSingles(const Batch& batch);
   Progress pollSingles();
+  Progress pollBatch(Singles* singles, bool first);
+  Progress pollSingle(const Call& call, Single* single);
+  Progress finishSingles(size_t index);
+  // A direction of a pair, as an index.
+  static size_t wayOf(const Call& call) {
+    return 2 * static_cast<size_t>(call.root) + (call.kind == Collective::kRecv ? 1 : 0);
+  }
   Progress pollSend(const Call& call, Single* single);
   Progress pollRecv(const Call& call, Single* single);
   Progress takeCell(const Call& call, Single* single, Cell* cell);
@@ -224,14 +229,19 @@ class MemoryLane final : public Lane {
   std::atomic<uint64_t> operations_{0};  // relaxed, one writer: for people only
   std::atomic<uint64_t> bytes_{0};
 
-  // The batch at hand.
+  // What is at hand: the single calls of batches, in the order of their start, or the collectives
+  // of one.
+  std::vector<std::unique_ptr<Singles>> singles_;
+  std::vector<std::unique_ptr<Singles>> spareSingles_;
+  CallsShown shown_;
   const Batch* batch_ = nullptr;
   size_t batchIndex_ = 0;
-  std::vector<Single> singles_;
+  const Batch* finished_ = nullptr;  // as finished() says
   std::vector<uint8_t> blockedPeers_;
+  std::vector<uint64_t> moves_;  // by wayOf()
   // Peers that had left when messages of theirs were missing: at which poll that was seen.
   std::vector<uint64_t> seenLeaving_;
-  uint64_t polls_ = 1;
+  uint64_t polls_ = 1;  // of all singles at hand
 
   // The collective at hand.
   Call call_;

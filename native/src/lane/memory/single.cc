@@ -49,49 +49,88 @@ std::string describeSingle(const char* what, uint64_t count, uint64_t type) {
 
 }  // namespace
 
-void MemoryLane::startSingles() {
-  singles_.assign(batch_->single.size(), Single{});
-  beginSingles(probe_, batch_->single, FLEXLINK_PROBE_LANE_MEMORY);
+void MemoryLane::startSingles(const Batch& batch) {
+  if (spareSingles_.empty()) spareSingles_.push_back(std::make_unique<Singles>());
+  singles_.push_back(std::move(spareSingles_.back()));
+  spareSingles_.pop_back();
+  Singles& singles = *singles_.back();
+  singles.batch = &batch;
+  singles.calls.assign(batch.single.size(), Single{});
+  singles.since = shown_.begin(batch.single);
 }
 
+// Messages of one direction of a pair keep the order of the calls, and so do signals: what is not
+// done blocks what comes behind it, also in later batches, and nothing else.
 Progress MemoryLane::pollSingles() {
-  // Messages of one direction of a pair keep the order of the calls, and so do signals.
-  ++polls_;
   std::fill(blockedPeers_.begin(), blockedPeers_.end(), uint8_t{0});
   bool moved = false;
-  bool all = true;
   for (size_t i = 0; i < singles_.size(); ++i) {
-    Single& single = singles_[i];
+    Progress progress = pollBatch(singles_[i].get(), i == 0);
+    if (progress == Progress::kFailed) return progress;
+    if (progress == Progress::kDone) return finishSingles(i);
+    moved = moved || progress == Progress::kMoved;
+  }
+  ++polls_;
+  return moved ? Progress::kMoved : Progress::kWaiting;
+}
+
+// first: of those at hand; it is the one that people see.
+Progress MemoryLane::pollBatch(Singles* singles, bool first) {
+  bool moved = false;
+  bool all = true;
+  for (size_t i = 0; i < singles->calls.size(); ++i) {
+    Single& single = singles->calls[i];
     if (single.done) continue;
-    const Call& call = batch_->single[i];
+    const Call& call = singles->batch->single[i];
     uint8_t& blocked = blockedPeers_[static_cast<size_t>(call.root)];
     uint8_t bit = orderBit(call.kind);
     if (blocked & bit & kOrdered) {
       all = false;
       continue;
     }
-    Progress progress = call.kind == Collective::kSend   ? pollSend(call, &single)
-                        : call.kind == Collective::kRecv ? pollRecv(call, &single)
-                                                         : pollOneSided(call, &single);
+    Progress progress = pollSingle(call, &single);
     if (progress == Progress::kFailed) return progress;
-    moved = moved || progress != Progress::kWaiting;
+    if (progress != Progress::kWaiting) {
+      ++moves_[wayOf(call)];
+      moved = true;
+    }
     if (progress == Progress::kDone) {
-      single.done = true;
       // Many may be under way at once; the probe hears of each when it is done.
-      probe_->ended(call.seq, probeCall(call, call.count * typeSize(call.type)), 0);
-      operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-      bytes_.store(bytes_.load(std::memory_order_relaxed) + call.count * typeSize(call.type),
-                   std::memory_order_relaxed);
+      shown_.ended(call, singles->since);
       continue;
     }
     all = false;
     blocked |= bit;
-    if (progress == Progress::kWaiting) waitingFor_.store(call.root, std::memory_order_relaxed);
+    if (first && progress == Progress::kWaiting)
+      waitingFor_.store(call.root, std::memory_order_relaxed);
   }
-  if (!all) return moved ? Progress::kMoved : Progress::kWaiting;
-  probe_->rest();
-  nextCollective();
-  return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
+  return all ? Progress::kDone : moved ? Progress::kMoved : Progress::kWaiting;
+}
+
+Progress MemoryLane::pollSingle(const Call& call, Single* single) {
+  Progress progress = call.kind == Collective::kSend   ? pollSend(call, single)
+                      : call.kind == Collective::kRecv ? pollRecv(call, single)
+                                                       : pollOneSided(call, single);
+  if (progress != Progress::kDone) return progress;
+  single->done = true;
+  operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  bytes_.store(bytes_.load(std::memory_order_relaxed) + call.count * typeSize(call.type),
+               std::memory_order_relaxed);
+  return progress;
+}
+
+Progress MemoryLane::finishSingles(size_t index) {
+  const Batch& batch = *singles_[index]->batch;
+  spareSingles_.push_back(std::move(singles_[index]));
+  singles_.erase(singles_.begin() + static_cast<ptrdiff_t>(index));
+  shown_.rest(batch.single);
+  if (!singles_.empty() || batch.collective.empty()) {
+    if (singles_.empty()) stage_ = Stage::kIdle;
+    finished_ = &batch;
+    return Progress::kDone;
+  }
+  startCollectives(batch);
+  return Progress::kMoved;
 }
 
 Progress MemoryLane::pollSend(const Call& call, Single* single) {

@@ -68,9 +68,9 @@ void CallBook::theirs(const Which& which, const Said& said) {
   if (!past && ahead_.size() < kAheadKept) ahead_.try_emplace(which, said);
 }
 
-void CallBook::messagesDone() {
+void CallBook::messagesDone(const std::vector<Which>& messages) {
   std::lock_guard<std::mutex> lock(mutex_);
-  std::erase_if(mine_, [](const auto& one) { return one.first.from >= 0; });
+  for (const Which& message : messages) mine_.erase(message);
 }
 
 Status CallBook::difference() const {

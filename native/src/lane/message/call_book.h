@@ -9,6 +9,7 @@
 #include <mutex>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "base/status.h"
 
@@ -37,8 +38,8 @@ class CallBook {
   void mine(const Which& which, const Said& said);
   void theirs(const Which& which, const Said& said);
 
-  // This rank is through with its messages; those to come have higher numbers.
-  void messagesDone();
+  // This rank is through with these messages; those to come have higher numbers.
+  void messagesDone(const std::vector<Which>& messages);
 
   bool differs() const { return differs_.load(std::memory_order_acquire); }
   Status difference() const;  // the first one; ok while there is none

@@ -32,6 +32,7 @@ MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm
       probe_(probe),
       sources_(peers_.size()),
       scalars_(peers_.size()),
+      shown_(probe, kProbeLane),
       oneSided_(comm_, rank_, peers_),
       sent_(peers_.size()),
       received_(peers_.size()),
@@ -51,6 +52,7 @@ MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm
     bundle->receive(message, &farewells_[static_cast<size_t>(peer)], sizeof(Farewell),
                     farewellPending_[static_cast<size_t>(peer)].get());
   }
+  moves_.resize(bundles_.size());
 }
 
 MessageLane::~MessageLane() {
@@ -61,10 +63,9 @@ MessageLane::~MessageLane() {
 }
 
 void MessageLane::start(const Batch& batch) {
-  batch_ = &batch;
-  batchIndex_ = 0;
+  if (batch.single.empty()) return startCollectives(batch);
+  startSingles(batch);
   stage_ = Stage::kSingle;
-  startSingles();
 }
 
 void MessageLane::startCollective(const Call& call) {
@@ -74,9 +75,16 @@ void MessageLane::startCollective(const Call& call) {
 
 // ---- Collectives.
 
+void MessageLane::startCollectives(const Batch& batch) {
+  batch_ = &batch;
+  batchIndex_ = 0;
+  nextCollective();
+}
+
 void MessageLane::nextCollective() {
   if (batchIndex_ == batch_->collective.size()) {
     stage_ = Stage::kIdle;
+    finishedBatch_ = batch_ == &lone_ ? nullptr : batch_;
     return;
   }
   call_ = batch_->collective[batchIndex_++];
@@ -292,20 +300,36 @@ bool MessageLane::flushed() const {
                      [](const Bundle* bundle) { return bundle->flushed(); });
 }
 
-// For people: whom this rank waits for.
+// For people: whom this rank waits for; of several batches of messages, with the oldest.
 void MessageLane::noteAwaited() {
   int lowest = -1;
-  for (const Bundle* bundle : bundles_) {
+  auto ask = [&](const Bundle* bundle) {
     int peer = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagStanding);
     if (peer >= 0 && (lowest < 0 || peer < lowest)) lowest = peer;
+  };
+  if (letters_.size() > 1) {
+    for (const Call& call : letters_.front()->batch->single) {
+      const Bundle* bundle = peers_[static_cast<size_t>(call.root)].bundle.get();
+      if (call.kind == Collective::kRecv && bundle != nullptr) ask(bundle);
+    }
+  } else {
+    for (const Bundle* bundle : bundles_) ask(bundle);
   }
   waitingFor_.store(lowest, std::memory_order_relaxed);
 }
 
+uint64_t MessageLane::movesOf(const Call& message) const {
+  const Bundle* bundle = peers_[static_cast<size_t>(message.root)].bundle.get();
+  auto found = std::find(bundles_.begin(), bundles_.end(), bundle);
+  return found == bundles_.end() ? 0 : moves_[static_cast<size_t>(found - bundles_.begin())];
+}
+
 Status MessageLane::pollBundles(bool* moved) {
-  for (Bundle* bundle : bundles_) {
+  for (size_t i = 0; i < bundles_.size(); ++i) {
+    Bundle* bundle = bundles_[i];
     Status status = bundle->poll();
     if (status.ok()) {
+      ++moves_[i];
       *moved = true;
     } else if (status.code() != Code::kInProgress) {
       FLEXLINK_TRY(linksFailed(bundle, status));
@@ -337,7 +361,10 @@ Progress MessageLane::poll() {
   if (book_.differs()) return fail(book_.difference());
   Status puts = oneSided_.poll();
   if (!puts.ok()) return fail(puts);
-  if (stage_ == Stage::kIdle) return Progress::kDone;
+  if (stage_ == Stage::kIdle) {
+    finishedBatch_ = nullptr;
+    return Progress::kDone;
+  }
   Progress progress = stage_ == Stage::kSingle ? pollSingles() : pollCollective();
   if (progress != Progress::kWaiting) return progress;
   // What has come before the links went down was looked at first.

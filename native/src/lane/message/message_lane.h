@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lane/abort_note.h"
+#include "lane/calls_shown.h"
 #include "lane/lane.h"
 #include "lane/message/call_book.h"
 #include "lane/message/message_peer.h"
@@ -38,9 +39,12 @@ class MessageLane final : public Lane {
               ProbeComm* probe);
   ~MessageLane() override;
 
+  bool overlaps() const override { return true; }
   void start(const Batch& batch) override;
   void startCollective(const Call& call) override;
   Progress poll() override;
+  const Batch* finished() const override { return finishedBatch_; }
+  uint64_t movesOf(const Call& message) const override;
   Status check() override;
   void abort(const Status& reason) override;
   void close() override;
@@ -68,6 +72,18 @@ class MessageLane final : public Lane {
     const uint8_t* from;
     size_t bytes;
   };
+  // The single calls of one batch.
+  struct Letters {
+    const Batch* batch = nullptr;
+    uint64_t since = 0;  // ticks of the probe
+    Pending pending{0};
+    std::deque<const Call*> awaitedSignals;  // WaitSignals
+    std::vector<CallBook::Which> booked;
+  };
+  struct OwnEnd {  // of a message of this rank to itself
+    const Call* call;
+    Letters* letters;
+  };
   // The last thing that a rank says to each peer: that it leaves (code 0), or why it has given up.
   struct Farewell {
     int32_t code = 0;
@@ -76,12 +92,15 @@ class MessageLane final : public Lane {
     char text[496] = {};
   };
 
+  void startCollectives(const Batch& batch);
   void nextCollective();
   void beginCollective();
   Progress pollCollective();
   Progress pollSingles();
-  void startSingles();
-  void finishSingles();
+  void startSingles(const Batch& batch);
+  void post(const Call& call, Letters* letters);
+  void postToSelf(const Call& call, Letters* letters);
+  Progress finishSingles(size_t index);
   bool launch();
   bool advance(Segment* segment);
   void run(Segment* segment, const Step& step);
@@ -97,8 +116,7 @@ class MessageLane final : public Lane {
   int nameOf(int peer) const { return peers_[static_cast<size_t>(peer)].rank; }
   Status pollBundles(bool* moved);
   uint64_t seqAtHand() const {
-    bool single = stage_ == Stage::kSingle && !batch_->single.empty();
-    return single ? batch_->single.front().seq : call_.seq;
+    return stage_ == Stage::kSingle ? letters_.front()->batch->single.front().seq : call_.seq;
   }
   Status linksFailed(Bundle* bundle, const Status& links);
   Status outOfReach(size_t peer, const Status& links) const;
@@ -116,8 +134,10 @@ class MessageLane final : public Lane {
   const MessageTuning tuning_;
   ProbeComm* const probe_;
   std::vector<Bundle*> bundles_;  // each once
+  std::vector<uint64_t> moves_;   // of each of them
 
-  const Batch* batch_ = nullptr;
+  const Batch* batch_ = nullptr;  // whose collectives are at hand
+  const Batch* finishedBatch_ = nullptr;
   Batch lone_;  // of startCollective()
   size_t batchIndex_ = 0;
   enum class Stage : uint8_t { kIdle, kSingle, kCollective } stage_ = Stage::kIdle;
@@ -136,11 +156,14 @@ class MessageLane final : public Lane {
   std::vector<uint64_t> scalars_;  // kPreMulSum: by rank
   Pending scalarsPending_{0};
 
-  Pending singles_{0};
+  std::vector<std::unique_ptr<Letters>> letters_;  // at hand, in the order of their start
+  std::vector<std::unique_ptr<Letters>> spareLetters_;
+  CallsShown shown_;
   OneSidedCalls oneSided_;
-  std::deque<const Call*> awaitedSignals_;  // WaitSignals of the batch at hand
-  std::vector<uint64_t> sent_;              // messages, by peer
+  std::vector<uint64_t> sent_;  // messages, by peer
   std::vector<uint64_t> received_;
+  std::deque<OwnEnd> ownSends_;  // that have not met yet
+  std::deque<OwnEnd> ownReceives_;
 
   CallBook book_;
 

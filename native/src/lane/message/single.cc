@@ -17,64 +17,103 @@ uint64_t singleSignature(const Call& call) {
 
 }  // namespace
 
-void MessageLane::startSingles() {
-  if (batch_->single.empty()) return;
-  beginSingles(probe_, batch_->single, kProbeLane);
-  std::vector<const Call*> toSelf;
-  for (const Call& call : batch_->single) {
-    auto peer = static_cast<size_t>(call.root);
-    size_t bytes = call.count * typeSize(call.type);
+void MessageLane::startSingles(const Batch& batch) {
+  if (spareLetters_.empty()) spareLetters_.push_back(std::make_unique<Letters>());
+  letters_.push_back(std::move(spareLetters_.back()));
+  spareLetters_.pop_back();
+  Letters& letters = *letters_.back();
+  letters.batch = &batch;
+  letters.since = shown_.begin(batch.single);
+  for (const Call& call : batch.single) {
     if (call.kind == Collective::kWaitSignal) {
-      awaitedSignals_.push_back(&call);
-      continue;
-    }
-    if (call.kind > Collective::kRecv) {
-      oneSided_.send(call, &singles_);
-      continue;
-    }
-    bool sends = call.kind == Collective::kSend;
-    if (call.root == rank_) {
-      if (sends) toSelf.push_back(&call);
-      continue;
-    }
-    auto me = static_cast<uint16_t>(rank_), other = static_cast<uint16_t>(call.root);
-    Message message;
-    message.signature = singleSignature(call);
-    message.count = countOf(call);
-    message.key = sends ? MessageKey{comm_, sent_[peer]++, kTagSingle, me, other}
-                        : MessageKey{comm_, received_[peer]++, kTagSingle, other, me};
-    book_.mine({message.key.seq, message.key.from, message.key.to},
-               {message.signature, message.count, nameOf(rank_), call.seq, sends});
-    Bundle* bundle = peers_[peer].bundle.get();
-    if (sends) {
-      bundle->send(message, call.send, bytes, &singles_);
+      letters.awaitedSignals.push_back(&call);
+    } else if (!isMessage(call.kind)) {
+      oneSided_.send(call, &letters.pending);
+    } else if (call.root == rank_) {
+      postToSelf(call, &letters);
     } else {
-      bundle->receive(message, call.recv, bytes, &singles_);
+      post(call, &letters);
     }
   }
-  size_t next = 0;
-  for (const Call& call : batch_->single) {
-    if (call.kind != Collective::kRecv || call.root != rank_ || next == toSelf.size()) continue;
-    const Call* from = toSelf[next++];
-    void* to = call.recv;
-    if (to != from->send) copyTo(&to, 1, from->send, call.count * typeSize(call.type), 0);
+}
+
+void MessageLane::post(const Call& call, Letters* letters) {
+  const bool sends = call.kind == Collective::kSend;
+  const auto peer = static_cast<size_t>(call.root);
+  const size_t bytes = call.count * typeSize(call.type);
+  auto me = static_cast<uint16_t>(rank_), other = static_cast<uint16_t>(call.root);
+  Message message;
+  message.signature = singleSignature(call);
+  message.count = countOf(call);
+  message.key = sends ? MessageKey{comm_, sent_[peer]++, kTagSingle, me, other}
+                      : MessageKey{comm_, received_[peer]++, kTagSingle, other, me};
+  letters->booked.push_back({message.key.seq, message.key.from, message.key.to});
+  book_.mine(letters->booked.back(),
+             {message.signature, message.count, nameOf(rank_), call.seq, sends});
+  Bundle* bundle = peers_[peer].bundle.get();
+  if (sends) {
+    bundle->send(message, call.send, bytes, &letters->pending);
+  } else {
+    bundle->receive(message, call.recv, bytes, &letters->pending);
   }
 }
 
-Progress MessageLane::pollSingles() {
-  std::erase_if(awaitedSignals_, [this](const Call* call) { return oneSided_.take(*call); });
-  if (!awaitedSignals_.empty()) return Progress::kWaiting;
-  if (singles_.load(std::memory_order_acquire) != 0 || !flushed()) return Progress::kWaiting;
-  if (!batch_->single.empty()) finishSingles();
-  nextCollective();
-  return stage_ == Stage::kIdle ? Progress::kDone : Progress::kMoved;
+// A rank's messages to itself need no wire; the two ends may be in different batches.
+void MessageLane::postToSelf(const Call& call, Letters* letters) {
+  letters->pending.fetch_add(1, std::memory_order_relaxed);
+  (call.kind == Collective::kSend ? ownSends_ : ownReceives_).push_back({&call, letters});
+  if (ownSends_.empty() || ownReceives_.empty()) return;
+  const OwnEnd from = ownSends_.front(), to = ownReceives_.front();
+  ownSends_.pop_front();
+  ownReceives_.pop_front();
+  const CallBook::Which which{sent_[static_cast<size_t>(rank_)]++, rank_, rank_};
+  from.letters->booked.push_back(which);
+  auto said = [&](const Call& own, bool sends) {
+    return CallBook::Said{singleSignature(own), countOf(own), nameOf(rank_), own.seq, sends};
+  };
+  book_.mine(which, said(*from.call, true));
+  book_.theirs(which, said(*to.call, false));
+  if (book_.differs()) return;
+  void* at = to.call->recv;
+  if (at != from.call->send) {
+    copyTo(&at, 1, from.call->send, to.call->count * typeSize(to.call->type), 0);
+  }
+  from.letters->pending.fetch_sub(1, std::memory_order_relaxed);
+  to.letters->pending.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void MessageLane::finishSingles() {
-  size_t bytes = endSingles(probe_, batch_->single, kProbeLane);
+// Each batch by itself: a message that waits for its peer's credit holds up no other. While others
+// are at hand, this rank stays here; with the last one everything must have left.
+Progress MessageLane::pollSingles() {
+  for (size_t i = 0; i < letters_.size(); ++i) {
+    Letters& letters = *letters_[i];
+    std::erase_if(letters.awaitedSignals,
+                  [this](const Call* call) { return oneSided_.take(*call); });
+    if (!letters.awaitedSignals.empty()) continue;
+    if (letters.pending.load(std::memory_order_acquire) != 0) continue;
+    if (letters_.size() > 1 || flushed()) return finishSingles(i);
+  }
+  return Progress::kWaiting;
+}
+
+Progress MessageLane::finishSingles(size_t index) {
+  std::unique_ptr<Letters> letters = std::move(letters_[index]);
+  letters_.erase(letters_.begin() + static_cast<ptrdiff_t>(index));
+  const Batch& batch = *letters->batch;
+  const size_t bytes = shown_.endEach(batch.single, letters->since);
+  shown_.rest(batch.single);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  operations_.fetch_add(batch_->single.size(), std::memory_order_relaxed);
-  book_.messagesDone();
+  operations_.fetch_add(batch.single.size(), std::memory_order_relaxed);
+  book_.messagesDone(letters->booked);
+  letters->booked.clear();
+  spareLetters_.push_back(std::move(letters));
+  if (!letters_.empty() || batch.collective.empty()) {
+    if (letters_.empty()) stage_ = Stage::kIdle;
+    finishedBatch_ = &batch;
+    return Progress::kDone;
+  }
+  startCollectives(batch);
+  return Progress::kMoved;
 }
 
 }  // namespace flexlink

@@ -7,15 +7,18 @@
 namespace flexlink {
 
 VendorLane::VendorLane(std::unique_ptr<VendorComm> comm, int rank, int ranks, ProbeComm* probe)
-    : comm_(std::move(comm)), rank_(rank), ranks_(ranks), probe_(probe) {}
+    : comm_(std::move(comm)),
+      rank_(rank),
+      ranks_(ranks),
+      probe_(probe),
+      shown_(probe, kProbeLane) {}
 
 // Windows are ours, not the vendor's: puts into them go another way.
 Carries VendorLane::carries(const Call& call) const {
   if (isCollective(call.kind)) {
     return folds(call.kind) && isBitwise(call.op) ? Carries::kNot : Carries::kSlices;
   }
-  return call.kind == Collective::kSend || call.kind == Collective::kRecv ? Carries::kWhole
-                                                                          : Carries::kNot;
+  return isMessage(call.kind) ? Carries::kWhole : Carries::kNot;
 }
 
 void VendorLane::startCollective(const Call& call) {
@@ -28,7 +31,7 @@ void VendorLane::start(const Batch& batch) {
   batch_ = batch;
   running_ = true;
   enqueued_ = false;
-  beginSingles(probe_, batch.single.empty() ? batch.collective : batch.single, kProbeLane);
+  since_ = shown_.begin(first());
   Status status = comm_->group([&](ncclComm_t comm, cudaStream_t stream) -> Status {
     for (const Call& call : batch_.single) FLEXLINK_TRY(enqueue(call, comm, stream));
     for (const Call& call : batch_.collective) FLEXLINK_TRY(enqueue(call, comm, stream));
@@ -179,9 +182,9 @@ Progress VendorLane::poll() {
 void VendorLane::finish() {
   running_ = false;
   copies_.clear();
-  size_t bytes = endEach(probe_, batch_.single, kProbeLane, true);
-  bytes += endEach(probe_, batch_.collective, kProbeLane, false);
-  probe_->rest(kProbeLane);
+  size_t bytes = shown_.endEach(batch_.single, since_, true);
+  bytes += shown_.endEach(batch_.collective, since_, false);
+  shown_.rest(first());
   operations_.fetch_add(batch_.single.size() + batch_.collective.size(), std::memory_order_relaxed);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
 }
@@ -208,8 +211,7 @@ void VendorLane::abort(const Status& reason) {
 void VendorLane::probeFailure(const Status& status) {
   if (!running_ || probedFailure_) return;
   probedFailure_ = true;
-  const Call& first = batch_.single.empty() ? batch_.collective.front() : batch_.single.front();
-  probe_->end(first.seq, static_cast<uint8_t>(status.code()), kProbeLane);
+  probe_->end(first().front().seq, static_cast<uint8_t>(status.code()), kProbeLane);
 }
 
 LaneState VendorLane::state() const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lane/abort_note.h"
+#include "lane/calls_shown.h"
 #include "lane/lane.h"
 #include "lane/vendor/vendor_comm.h"
 #include "probe/probe_writer.h"
@@ -44,12 +45,18 @@ class VendorLane final : public Lane {
   Status enqueueBlocks(const Call& call, ncclComm_t comm, cudaStream_t stream);
   Result<ncclRedOp_t> opOf(const Call& call, ncclComm_t comm) const;
   Progress fail(const Status& status);
+  // What the probe shows of the batch.
+  const std::vector<Call>& first() const {
+    return batch_.single.empty() ? batch_.collective : batch_.single;
+  }
   void finish();
 
   const std::unique_ptr<VendorComm> comm_;
   const int rank_;
   const int ranks_;
   ProbeComm* const probe_;
+  CallsShown shown_;
+  uint64_t since_ = 0;                       // ticks of the probe
   Batch batch_;                              // what is under way
   std::deque<std::vector<uint8_t>> copies_;  // what in-place calls send
   bool running_ = false;

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a communicator's work gets done: at once by the thread that calls, or from the queue by
+// whoever drives it.
+#include "base/settings.h"
+#include "comm/communicator.h"
+
+namespace flexlink {
+namespace {
+
+constexpr int64_t kLookNanos = 10'000'000;  // between two looks around beside work that moves
+
+}  // namespace
+
+// ---- At once.
+
+Status Communicator::readyToRun() {
+  if (!queue_.empty() || incomingAny_.load(std::memory_order_acquire)) drainOrFail();
+  waitingSince_ = 0;
+  return usable();
+}
+
+Status Communicator::runNow(Call call) {
+  FLEXLINK_TRY(readyToRun());
+  call.seq = entered_++;
+  probe_->entered(call.seq);
+  lane_->startCollective(call);
+  return finishNow();
+}
+
+Status Communicator::runNow(Batch* batch) {
+  bool idle = queue_.empty() && !incomingAny_.load(std::memory_order_acquire);
+  if (!idle && onlyMessages(*batch)) return runAmong(batch);
+  FLEXLINK_TRY(readyToRun());
+  number(batch);
+  lane_->start(*batch);
+  return finishNow();
+}
+
+// Messages wait for none of those that lie on streams, but for their own turn.
+Status Communicator::runAmong(Batch* batch) {
+  FLEXLINK_TRY(usable());
+  auto completion = std::make_shared<Completion>();
+  completion->left.store(1, std::memory_order_relaxed);
+  auto pending = std::make_unique<PendingBatch>();
+  pending->batch = std::move(*batch);
+  pending->completion = completion;
+  enqueue(std::move(pending));
+  driveUntilDone(completion.get());
+  std::lock_guard<std::mutex> lock(completion->mutex);
+  return completion->first;
+}
+
+Status Communicator::finishNow() {
+  Waiter waiter(policy_);
+  for (;;) {
+    Progress progress = lane_->poll();
+    if (progress == Progress::kDone) break;
+    if (progress == Progress::kMoved) {
+      waiter.moved();
+      probe_->waitsNoMore(probeLane_);
+      continue;
+    }
+    Status status = progress == Progress::kFailed ? lane_->failure() : Status();
+    if (status.ok() && waiter.lookDue()) status = checkWait();
+    if (!status.ok()) {
+      failAll(status);
+      return firstFailure();
+    }
+    bool done = false;
+    waiter.idle(myDoorbell(), [&] {
+      progress = lane_->poll();
+      done = progress == Progress::kDone;
+      return progress == Progress::kWaiting;
+    });
+    if (done) break;
+  }
+  noteLinks();
+  return {};
+}
+
+// ---- From the queue.
+
+// In the order in which they were called: this is how the probe tells who has come how far.
+void Communicator::number(Batch* batch) {
+  for (Call& call : batch->single) call.seq = entered_++;
+  for (Call& call : batch->collective) call.seq = entered_++;
+  if (entered_ != 0) probe_->entered(entered_ - 1);
+}
+
+void Communicator::enqueue(std::unique_ptr<PendingBatch> pending) {
+  number(&pending->batch);
+  shell_->work.fetch_add(1, std::memory_order_seq_cst);
+  std::lock_guard<std::mutex> lock(incomingMutex_);
+  incoming_.push_back(std::move(pending));
+  incomingAny_.store(true, std::memory_order_release);
+}
+
+void Communicator::takeIncoming() {
+  if (!incomingAny_.load(std::memory_order_acquire)) return;
+  std::lock_guard<std::mutex> lock(incomingMutex_);
+  for (auto& pending : incoming_) queue_.push(std::move(pending));
+  incoming_.clear();
+  incomingAny_.store(false, std::memory_order_relaxed);
+}
+
+void Communicator::startOpen() {
+  while (PendingBatch* pending = queue_.start()) {
+    waitingSince_ = 0;
+    lane_->start(pending->batch);
+  }
+}
+
+void Communicator::finish(PendingBatch* pending, const Status& status) {
+  for (const PendingBatch::Fence& fence : pending->fences)
+    fence.stream->finish(fence.ticket, status);
+  if (pending->completion) {
+    if (!status.ok()) {
+      std::lock_guard<std::mutex> lock(pending->completion->mutex);
+      if (pending->completion->first.ok()) pending->completion->first = status;
+    }
+    pending->completion->left.fetch_sub(1, std::memory_order_seq_cst);
+  }
+  shell_->work.fetch_sub(1, std::memory_order_seq_cst);
+  myDoorbell().ring();
+}
+
+DriveResult Communicator::drive(bool look) {
+  takeIncoming();
+  if (queue_.empty()) return DriveResult::kIdle;
+  Status failure = firstFailure();
+  if (!failure.ok()) {
+    failAll(failure);
+    return DriveResult::kMoved;
+  }
+  startOpen();
+  if (queue_.running().empty()) return DriveResult::kWaiting;
+  Progress progress = lane_->poll();
+  if (progress == Progress::kDone) {
+    noteLinks();
+    finish(queue_.take(lane_->finished()).get(), {});
+  }
+  if (progress == Progress::kDone || progress == Progress::kMoved) return afterMove();
+  Status status = progress == Progress::kFailed ? lane_->failure() : Status();
+  if (status.ok() && look) status = checkWait();
+  if (status.ok()) return DriveResult::kWaiting;
+  failAll(status);
+  return DriveResult::kMoved;
+}
+
+// Beside messages that come and go others may wait for a peer that is dead: somebody must look.
+DriveResult Communicator::afterMove() {
+  waitingSince_ = 0;
+  if (queue_.running().empty()) return DriveResult::kMoved;
+  if (queue_.running().front()->alone()) {
+    probe_->waitsNoMore(probeLane_);
+    return DriveResult::kMoved;
+  }
+  const int64_t now = nowNanos();
+  if (now - lookedAt_ < kLookNanos) return DriveResult::kMoved;
+  lookedAt_ = now;
+  Status status = checkWait();
+  if (!status.ok()) failAll(status);
+  return DriveResult::kMoved;
+}
+
+// completion: until its work is done; null: until none is left.
+void Communicator::driveUntilDone(const Completion* completion) {
+  auto done = [&] { return completion && completion->left.load(std::memory_order_acquire) == 0; };
+  Waiter waiter(policy_);
+  while (!done()) {
+    DriveResult result = drive(waiter.lookDue());
+    if (result == DriveResult::kIdle) return;
+    if (result == DriveResult::kMoved) {
+      waiter.moved();
+      continue;
+    }
+    waiter.idle(myDoorbell(), [&] { return drive(false) == DriveResult::kWaiting; });
+  }
+}
+
+// ---- Waiting.
+
+// Since when nothing moves: of the batches at hand, where it is longest. Those of messages are told
+// apart, for a busy one is no help to one that nobody answers; the probe shows the oldest.
+int64_t Communicator::waitedSince(int64_t now) {
+  if (queue_.running().empty() || queue_.running().front()->alone()) {
+    if (waitingSince_ == 0) waitingSince_ = now;
+    return waitingSince_;
+  }
+  int64_t longest = now;
+  for (PendingBatch* pending : queue_.running()) {
+    uint64_t moves = 0;
+    for (const Call& call : pending->batch.single) moves += lane_->movesOf(call);
+    bool moved = pending->waitingSince == 0 || moves != pending->moves;
+    if (moved) pending->waitingSince = now;
+    if (moved && pending == queue_.running().front()) probe_->waitsNoMore(probeLane_);
+    pending->moves = moves;
+    longest = std::min(longest, pending->waitingSince);
+  }
+  return longest;
+}
+
+Status Communicator::checkWait() {
+  noteLinks();
+  const int64_t now = nowNanos();
+  const int64_t since = waitedSince(now);
+  FLEXLINK_TRY(lane_->check());
+  double limit = timeout_.load(std::memory_order_relaxed);
+  if (limit <= 0 || static_cast<double>(now - since) < limit * 1e9) return {};
+  int peer = lane_->state().waitingFor;
+  return makeStatus(Code::kTimeout,
+                    "rank %d waited %.1f s (the limit; FLEXLINK_TIMEOUT sets it) for %s in "
+                    "operation %llu",
+                    rank(), limit,
+                    peer >= 0 ? parts_.peers[static_cast<size_t>(peer)].name.c_str() : "its peers",
+                    static_cast<unsigned long long>(lane_->state().operations));
+}
+
+}  // namespace flexlink

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the probe shows of calls that progress together on one lane, as those of a batch of messages
+// do, and of several such batches at once: it has room for one call. That one is of the batch that
+// began first, for who waits longest is who needs an explanation.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lane/batch.h"
+#include "probe/probe_writer.h"
+
+namespace flexlink {
+
+class CallsShown {
+ public:
+  // `probe` outlives it.
+  CallsShown(ProbeComm* probe, uint8_t lane) : probe_(probe), lane_(lane) {}
+
+  // These calls are taken up; the list stays as it is until rest(). Returns when, in ticks.
+  uint64_t begin(const std::vector<Call>& calls);
+
+  // One call of a list that was taken up at `since` is done. whole: no other lane has a part of it.
+  void ended(const Call& call, uint64_t since, bool whole = true);
+
+  // All of a list; returns their bytes.
+  size_t endEach(const std::vector<Call>& calls, uint64_t since, bool whole = true);
+
+  // Nothing of this list is left to do.
+  void rest(const std::vector<Call>& calls);
+
+ private:
+  struct Begun {
+    const std::vector<Call>* calls;
+    uint64_t since;
+  };
+  void show(const Begun& begun);
+
+  ProbeComm* const probe_;
+  const uint8_t lane_;
+  std::vector<Begun> begun_;  // the first is shown
+};
+
+}  // namespace flexlink
