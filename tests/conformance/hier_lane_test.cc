@@ -124,6 +124,15 @@ TEST_P(HierLaneSpreads, MessagesArriveInOrder) { messagesArriveInOrder(make()); 
 TEST_P(HierLaneSpreads, BatchesMixMessagesAndCollectives) {
   batchesMixMessagesAndCollectives(make());
 }
+TEST_P(HierLaneSpreads, BatchesOfMessagesDoNotWaitForEachOther) {
+  batchesOfMessagesDoNotWaitForEachOther(make());
+}
+TEST_P(HierLaneSpreads, BatchesOfMessagesKeepTheOrderOfAPair) {
+  batchesOfMessagesKeepTheOrderOfAPair(make());
+}
+TEST_P(HierLaneSpreads, MessagesToOneselfMeetAcrossBatches) {
+  messagesToOneselfMeetAcrossBatches(make());
+}
 TEST_P(HierLaneSpreads, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(HierLaneSpreads, AbortEndsWaiting) { abortEndsWaiting(make()); }
 

@@ -28,6 +28,9 @@ void collectivesGiveExactResults(const MakeLanes& make);
 void slicesGiveExactResults(const MakeLanes& make);
 void messagesArriveInOrder(const MakeLanes& make);
 void batchesMixMessagesAndCollectives(const MakeLanes& make);
+void batchesOfMessagesDoNotWaitForEachOther(const MakeLanes& make);
+void batchesOfMessagesKeepTheOrderOfAPair(const MakeLanes& make);
+void messagesToOneselfMeetAcrossBatches(const MakeLanes& make);
 void unlikeCallsFailOnAllRanks(const MakeLanes& make);
 void abortEndsWaiting(const MakeLanes& make);
 

@@ -31,6 +31,15 @@ TEST_P(MemoryLaneWays, MessagesArriveInOrder) { messagesArriveInOrder(make()); }
 TEST_P(MemoryLaneWays, BatchesMixMessagesAndCollectives) {
   batchesMixMessagesAndCollectives(make());
 }
+TEST_P(MemoryLaneWays, BatchesOfMessagesDoNotWaitForEachOther) {
+  batchesOfMessagesDoNotWaitForEachOther(make());
+}
+TEST_P(MemoryLaneWays, BatchesOfMessagesKeepTheOrderOfAPair) {
+  batchesOfMessagesKeepTheOrderOfAPair(make());
+}
+TEST_P(MemoryLaneWays, MessagesToOneselfMeetAcrossBatches) {
+  messagesToOneselfMeetAcrossBatches(make());
+}
 TEST_P(MemoryLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(MemoryLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
 

@@ -84,6 +84,15 @@ TEST_P(MessageLaneWays, MessagesArriveInOrder) { messagesArriveInOrder(make()); 
 TEST_P(MessageLaneWays, BatchesMixMessagesAndCollectives) {
   batchesMixMessagesAndCollectives(make());
 }
+TEST_P(MessageLaneWays, BatchesOfMessagesDoNotWaitForEachOther) {
+  batchesOfMessagesDoNotWaitForEachOther(make());
+}
+TEST_P(MessageLaneWays, BatchesOfMessagesKeepTheOrderOfAPair) {
+  batchesOfMessagesKeepTheOrderOfAPair(make());
+}
+TEST_P(MessageLaneWays, MessagesToOneselfMeetAcrossBatches) {
+  messagesToOneselfMeetAcrossBatches(make());
+}
 TEST_P(MessageLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(MessageLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
 

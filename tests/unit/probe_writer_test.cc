@@ -212,9 +212,9 @@ TEST(ProbeWriter, CallsThatProgressTogetherHaveARecordEachAndOneLiveState) {
   EXPECT_EQ(live.phase, FLEXLINK_PROBE_PHASE_STARTED);
   EXPECT_EQ(live.operations, 1u);
   comm->waitsFor(1);
-  comm->ended({0, since}, {8, 7, 0, 1, 10, 40}, 6);
-  comm->busy(since);
-  comm->rest();
+  const uint64_t until = comm->ended({0, since}, {8, 7, 0, 1, 10, 40}, 6);
+  comm->busy(since, until);
+  comm->rest(until);
   const FlexlinkProbeRecord first = Reader::read(probe.reader.record(0, 0));
   const FlexlinkProbeRecord second = Reader::read(probe.reader.record(0, 1));
   EXPECT_EQ(first.seq, 1u);

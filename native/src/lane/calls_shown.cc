@@ -26,7 +26,8 @@ uint64_t CallsShown::begin(const std::vector<Call>& calls) {
 
 void CallsShown::ended(const Call& call, uint64_t since, bool whole) {
   const bool shown = begun_.front().since == since;
-  probe_->ended({call.seq, since, shown, whole}, probeCall(call, bytesOf(call)), 0, lane_);
+  endedAt_ =
+      probe_->ended({call.seq, since, shown, whole}, probeCall(call, bytesOf(call)), 0, lane_);
 }
 
 size_t CallsShown::endEach(const std::vector<Call>& calls, uint64_t since, bool whole) {
@@ -42,10 +43,10 @@ void CallsShown::rest(const std::vector<Call>& calls) {
   auto found = std::find_if(begun_.begin(), begun_.end(),
                             [&](const Begun& one) { return one.calls == &calls; });
   const bool shown = found == begun_.begin();
-  probe_->busy(found->since, lane_);
+  probe_->busy(found->since, endedAt_, lane_);
   begun_.erase(found);
   if (!shown) return;
-  if (begun_.empty()) return probe_->rest(lane_);
+  if (begun_.empty()) return probe_->rest(endedAt_, lane_);
   probe_->waitsNoMore(lane_);
   show(begun_.front());
 }

@@ -26,7 +26,7 @@ class CallsShown {
   // All of a list; returns their bytes.
   size_t endEach(const std::vector<Call>& calls, uint64_t since, bool whole = true);
 
-  // Nothing of this list is left to do.
+  // The last of this list has just ended.
   void rest(const std::vector<Call>& calls);
 
  private:
@@ -39,6 +39,7 @@ class CallsShown {
   ProbeComm* const probe_;
   const uint8_t lane_;
   std::vector<Begun> begun_;  // the first is shown
+  uint64_t endedAt_ = 0;      // ticks; the last call that has ended
 };
 
 }  // namespace flexlink

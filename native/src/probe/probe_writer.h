@@ -59,11 +59,13 @@ class alignas(64) ProbeComm {
     bool shown = true;  // the waits in the live state are its own
     bool whole = true;  // no other lane has a part of it
   };
-  // For each when it is done, in any order.
-  void ended(const Among& which, const ProbeSignature& call, uint8_t result, uint8_t lane = 0);
-  // What was taken up at `since` is done; rest(): so is everything.
-  void busy(uint64_t since, uint8_t lane = 0) { add(laneOf(lane).busyTicks, ticks() - since); }
-  void rest(uint8_t lane = 0);
+  // For each when it is done, in any order; returns when, in ticks.
+  uint64_t ended(const Among& which, const ProbeSignature& call, uint8_t result, uint8_t lane = 0);
+  // For calls that were taken up and were done together; rest(): nothing is left beside them.
+  void busy(uint64_t since, uint64_t until, uint8_t lane = 0) {
+    add(laneOf(lane).busyTicks, until - since);
+  }
+  void rest(uint64_t now, uint8_t lane = 0);
 
   // The links to peers, numbered from 0 as the caller likes. To be told again and again while they
   // work, but only when linksDue() says so: about a hundred times a second, and never where nobody
@@ -272,19 +274,20 @@ inline void ProbeComm::end(uint64_t seq, uint8_t result, uint8_t lane) {
   record(live, {seq, own(live.call), own(live.count), bytes, start, now, result, true, false});
 }
 
-inline void ProbeComm::ended(const Among& which, const ProbeSignature& call, uint8_t result,
-                             uint8_t lane) {
+inline uint64_t ProbeComm::ended(const Among& which, const ProbeSignature& call, uint8_t result,
+                                 uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
   const uint64_t bytes = result == 0 ? call.bytes : 0;
   add(live.operations, 1);
   add(live.totalBytes, bytes);
-  record(live, {which.seq, word(call, lane), call.count, bytes, which.since, ticks(), result,
+  const uint64_t now = ticks();
+  record(live, {which.seq, word(call, lane), call.count, bytes, which.since, now, result,
                 which.shown, which.whole});
+  return now;
 }
 
-inline void ProbeComm::rest(uint8_t lane) {
+inline void ProbeComm::rest(uint64_t now, uint8_t lane) {
   FlexlinkProbeLane& live = laneOf(lane);
-  const uint64_t now = ticks();
   const uint64_t version = own(live.version) | 1;
   put(live.version, version);
   put(live.phase, FLEXLINK_PROBE_PHASE_IDLE);
