@@ -6,15 +6,16 @@
 namespace flexlink {
 namespace {
 
-// Each once: to a peer, and from a peer.
-std::vector<size_t> waysOf(const Batch& batch) {
-  std::vector<size_t> ways;
+// Its ways: to a peer, and from a peer; each once.
+std::unique_ptr<PendingBatch::Turn> turnOf(const Batch& batch) {
+  auto turn = std::make_unique<PendingBatch::Turn>();
+  std::vector<size_t>& ways = turn->ways;
   for (const Call& call : batch.single) {
     ways.push_back(2 * static_cast<size_t>(call.root) + (call.kind == Collective::kRecv ? 1 : 0));
   }
   std::sort(ways.begin(), ways.end());
   ways.erase(std::unique(ways.begin(), ways.end()), ways.end());
-  return ways;
+  return turn;
 }
 
 }  // namespace
@@ -28,7 +29,7 @@ bool PendingBatch::fencesOpen() const {
 }
 
 void BatchQueue::push(std::unique_ptr<PendingBatch> pending) {
-  if (overlaps_ && onlyMessages(pending->batch)) pending->ways = waysOf(pending->batch);
+  if (overlaps_ && onlyMessages(pending->batch)) pending->turn = turnOf(pending->batch);
   waiting_.push_back(std::move(pending));
   admit();
 }
@@ -40,11 +41,12 @@ void BatchQueue::admit() {
     if (!atHand_.empty() && (first->alone() || atHand_.front()->alone())) return;
     atHand_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
-    for (size_t way : first->ways) {
-      if (!toStart_[way].empty()) ++first->blocked;
+    if (first->alone()) return next_.push_back(first);
+    for (size_t way : first->turn->ways) {
+      if (!toStart_[way].empty()) ++first->turn->blocked;
       toStart_[way].push_back(first);
     }
-    if (first->blocked == 0) next_.push_back(first);
+    if (first->turn->blocked == 0) next_.push_back(first);
   }
 }
 
@@ -55,11 +57,12 @@ PendingBatch* BatchQueue::start() {
   PendingBatch* pending = *open;
   next_.erase(open);
   running_.push_back(pending);
-  for (size_t way : pending->ways) {
+  if (pending->alone()) return pending;
+  for (size_t way : pending->turn->ways) {
     toStart_[way].pop_front();
     if (toStart_[way].empty()) continue;
     PendingBatch* behind = toStart_[way].front();
-    if (--behind->blocked == 0) next_.push_back(behind);
+    if (--behind->turn->blocked == 0) next_.push_back(behind);
   }
   return pending;
 }

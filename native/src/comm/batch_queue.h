@@ -36,13 +36,17 @@ struct PendingBatch {
   std::vector<Fence> fences;
   std::shared_ptr<Completion> completion;  // null: nobody waits beyond the streams
 
-  std::vector<size_t> ways;  // BatchQueue's; of a batch of messages alone that has yet to start
-  size_t blocked = 0;        // of these, where an earlier one has yet to start
-  uint64_t moves = 0;        // as the lane counted them when it was last asked
-  int64_t waitingSince = 0;  // ns; since when there were so many; 0: it was not asked yet
+  // Of a batch of messages alone, where such batches overlap; the queue's.
+  struct Turn {
+    std::vector<size_t> ways;
+    size_t blocked = 0;        // of these, where an earlier one has yet to start
+    uint64_t moves = 0;        // as the lane counted them when it was last asked
+    int64_t waitingSince = 0;  // ns; since when there were so many; 0: it was not asked yet
+  };
+  std::unique_ptr<Turn> turn;
 
   bool fencesOpen() const;
-  bool alone() const { return ways.empty(); }
+  bool alone() const { return turn == nullptr; }
 };
 
 class BatchQueue {
@@ -52,7 +56,7 @@ class BatchQueue {
   BatchQueue(int ranks, bool overlaps)
       : overlaps_(overlaps), toStart_(2 * static_cast<size_t>(ranks)) {}
 
-  bool empty() const { return atHand_.empty() && waiting_.empty(); }
+  bool empty() const { return atHand_.empty(); }  // then nothing waits either
   void push(std::unique_ptr<PendingBatch> pending);
 
   // The next batch whose turn has come and whose fences are open; it is running from now on. Null:

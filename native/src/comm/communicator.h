@@ -159,6 +159,7 @@ class Communicator {
   PathModel wirePath(int peer) const;
 
   // progress.cc
+  bool hasWork() const { return !queue_.empty() || incomingAny_.load(std::memory_order_acquire); }
   void takeIncoming();
   void startOpen();
   DriveResult afterMove();

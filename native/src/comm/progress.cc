@@ -14,7 +14,8 @@ constexpr int64_t kLookNanos = 10'000'000;  // between two looks around beside w
 // ---- At once.
 
 Status Communicator::readyToRun() {
-  if (!queue_.empty() || incomingAny_.load(std::memory_order_acquire)) drainOrFail();
+  if (hasWork()) [[unlikely]]
+    drainOrFail();
   waitingSince_ = 0;
   return usable();
 }
@@ -28,8 +29,8 @@ Status Communicator::runNow(Call call) {
 }
 
 Status Communicator::runNow(Batch* batch) {
-  bool idle = queue_.empty() && !incomingAny_.load(std::memory_order_acquire);
-  if (!idle && onlyMessages(*batch)) return runAmong(batch);
+  if (hasWork() && onlyMessages(*batch)) [[unlikely]]
+    return runAmong(batch);
   FLEXLINK_TRY(readyToRun());
   number(batch);
   lane_->start(*batch);
@@ -191,11 +192,12 @@ int64_t Communicator::waitedSince(int64_t now) {
   for (PendingBatch* pending : queue_.running()) {
     uint64_t moves = 0;
     for (const Call& call : pending->batch.single) moves += lane_->movesOf(call);
-    bool moved = pending->waitingSince == 0 || moves != pending->moves;
-    if (moved) pending->waitingSince = now;
+    PendingBatch::Turn& turn = *pending->turn;
+    bool moved = turn.waitingSince == 0 || moves != turn.moves;
+    if (moved) turn.waitingSince = now;
     if (moved && pending == queue_.running().front()) probe_->waitsNoMore(probeLane_);
-    pending->moves = moves;
-    longest = std::min(longest, pending->waitingSince);
+    turn.moves = moves;
+    longest = std::min(longest, turn.waitingSince);
   }
   return longest;
 }

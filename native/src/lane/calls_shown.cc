@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "lane/call_text.h"
-
 namespace flexlink {
 namespace {
 
@@ -18,18 +16,6 @@ void CallsShown::show(const Begun& begun) {
   probe_->phase(ProbePhase::kMoving, lane_);
 }
 
-uint64_t CallsShown::begin(const std::vector<Call>& calls) {
-  begun_.push_back({&calls, probe_->ticks()});
-  if (begun_.size() == 1) show(begun_.front());
-  return begun_.back().since;
-}
-
-void CallsShown::ended(const Call& call, uint64_t since, bool whole) {
-  const bool shown = begun_.front().since == since;
-  endedAt_ =
-      probe_->ended({call.seq, since, shown, whole}, probeCall(call, bytesOf(call)), 0, lane_);
-}
-
 size_t CallsShown::endEach(const std::vector<Call>& calls, uint64_t since, bool whole) {
   size_t sum = 0;
   for (const Call& call : calls) {
@@ -39,14 +25,14 @@ size_t CallsShown::endEach(const std::vector<Call>& calls, uint64_t since, bool 
   return sum;
 }
 
-void CallsShown::rest(const std::vector<Call>& calls) {
+// While others are at hand.
+void CallsShown::restAmong(const std::vector<Call>& calls) {
   auto found = std::find_if(begun_.begin(), begun_.end(),
                             [&](const Begun& one) { return one.calls == &calls; });
   const bool shown = found == begun_.begin();
   probe_->busy(found->since, endedAt_, lane_);
   begun_.erase(found);
   if (!shown) return;
-  if (begun_.empty()) return probe_->rest(endedAt_, lane_);
   probe_->waitsNoMore(lane_);
   show(begun_.front());
 }

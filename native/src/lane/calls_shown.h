@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lane/batch.h"
+#include "lane/call_text.h"
 #include "probe/probe_writer.h"
 
 namespace flexlink {
@@ -35,11 +36,32 @@ class CallsShown {
     uint64_t since;
   };
   void show(const Begun& begun);
+  void restAmong(const std::vector<Call>& calls);
 
   ProbeComm* const probe_;
   const uint8_t lane_;
   std::vector<Begun> begun_;  // the first is shown
   uint64_t endedAt_ = 0;      // ticks; the last call that has ended
 };
+
+inline uint64_t CallsShown::begin(const std::vector<Call>& calls) {
+  const uint64_t now = probe_->ticks();
+  begun_.push_back({&calls, now});
+  if (begun_.size() == 1) show(begun_.front());
+  return now;
+}
+
+inline void CallsShown::ended(const Call& call, uint64_t since, bool whole) {
+  const bool shown = begun_.front().since == since;
+  const size_t bytes = call.count * typeSize(call.type);
+  endedAt_ = probe_->ended({call.seq, since, shown, whole}, probeCall(call, bytes), 0, lane_);
+}
+
+inline void CallsShown::rest(const std::vector<Call>& calls) {
+  if (begun_.size() != 1) return restAmong(calls);
+  probe_->busy(begun_.front().since, endedAt_, lane_);
+  probe_->rest(endedAt_, lane_);
+  begun_.clear();
+}
 
 }  // namespace flexlink

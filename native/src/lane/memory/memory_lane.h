@@ -232,7 +232,7 @@ class MemoryLane final : public Lane {
   // What is at hand: the single calls of batches, in the order of their start, or the collectives
   // of one.
   std::vector<std::unique_ptr<Singles>> singles_;
-  std::vector<std::unique_ptr<Singles>> spareSingles_;
+  size_t singlesAtHand_ = 0;  // of these; the others are spare
   CallsShown shown_;
   const Batch* batch_ = nullptr;
   size_t batchIndex_ = 0;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include <algorithm>
+
 #include "device/host/kernels.h"
 #include "lane/memory/memory_lane.h"
 
@@ -50,10 +52,8 @@ std::string describeSingle(const char* what, uint64_t count, uint64_t type) {
 }  // namespace
 
 void MemoryLane::startSingles(const Batch& batch) {
-  if (spareSingles_.empty()) spareSingles_.push_back(std::make_unique<Singles>());
-  singles_.push_back(std::move(spareSingles_.back()));
-  spareSingles_.pop_back();
-  Singles& singles = *singles_.back();
+  if (singlesAtHand_ == singles_.size()) singles_.push_back(std::make_unique<Singles>());
+  Singles& singles = *singles_[singlesAtHand_++];
   singles.batch = &batch;
   singles.calls.assign(batch.single.size(), Single{});
   singles.since = shown_.begin(batch.single);
@@ -64,7 +64,7 @@ void MemoryLane::startSingles(const Batch& batch) {
 Progress MemoryLane::pollSingles() {
   std::fill(blockedPeers_.begin(), blockedPeers_.end(), uint8_t{0});
   bool moved = false;
-  for (size_t i = 0; i < singles_.size(); ++i) {
+  for (size_t i = 0; i < singlesAtHand_; ++i) {
     Progress progress = pollBatch(singles_[i].get(), i == 0);
     if (progress == Progress::kFailed) return progress;
     if (progress == Progress::kDone) return finishSingles(i);
@@ -121,11 +121,11 @@ Progress MemoryLane::pollSingle(const Call& call, Single* single) {
 
 Progress MemoryLane::finishSingles(size_t index) {
   const Batch& batch = *singles_[index]->batch;
-  spareSingles_.push_back(std::move(singles_[index]));
-  singles_.erase(singles_.begin() + static_cast<ptrdiff_t>(index));
+  const auto over = singles_.begin() + static_cast<ptrdiff_t>(index);
+  std::rotate(over, over + 1, singles_.begin() + static_cast<ptrdiff_t>(singlesAtHand_--));
   shown_.rest(batch.single);
-  if (!singles_.empty() || batch.collective.empty()) {
-    if (singles_.empty()) stage_ = Stage::kIdle;
+  if (singlesAtHand_ != 0 || batch.collective.empty()) {
+    if (singlesAtHand_ == 0) stage_ = Stage::kIdle;
     finished_ = &batch;
     return Progress::kDone;
   }
