@@ -340,4 +340,12 @@ MUTATIONS = (
         "test_ranks",
         "Ranks/OwnApi.WorkThat*",
     ),
+    Mutation(
+        "right or an error: a message overtakes one of its pair that waits for its stream",
+        "native/src/comm/batch_queue.cc",
+        "if (!toStart_[way].empty()) ++first->turn->blocked;",
+        "",
+        "test_unit",
+        "Queue.*",
+    ),
 )
