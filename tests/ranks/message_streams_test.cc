@@ -209,6 +209,9 @@ RANK_BODY(NobodyAnswers) {
   if (ctx.rank == 0) {
     RANK_EQ(result, ctx.args == "timeout" ? ncclTimeout : ncclRemoteError);
     RANK_EQ(flexlinkStreamSynchronize(late), result);
+    ncclResult_t state = ncclSuccess;
+    RANK_OK(ncclCommGetAsyncError(comm, &state));
+    RANK_EQ(state, result);
     RANK_MENTIONS(text, "rank 1");
     ctx.set(kAnswer);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "api/export.h"
@@ -33,8 +34,17 @@ struct Group {
 // Of the calling thread; made by its first group.
 thread_local std::unique_ptr<Group> group;
 
-void addTo(Batch* batch, const Call& call) {
-  (isCollective(call.kind) ? batch->collective : batch->single).push_back(call);
+// Most groups are small, and then one allocation does.
+constexpr size_t kFewCalls = 4;
+
+template <typename T>
+void append(std::vector<T>* to, T&& one) {
+  if (to->empty()) to->reserve(kFewCalls);
+  to->push_back(std::forward<T>(one));
+}
+
+void addTo(Batch* batch, Call call) {
+  append(isCollective(call.kind) ? &batch->collective : &batch->single, std::move(call));
 }
 
 // One communicator's part of a group.
@@ -204,7 +214,7 @@ Status issue(ncclComm* shell, const Call& call, cudaStream_t stream) {
   if (!grouped && stream == nullptr && shell->blocking) return runNow(shell, call);
   FLEXLINK_TRY_ASSIGN(std::shared_ptr<HostStream> host, checkedStream(stream));
   if (grouped) {
-    group->calls.push_back({shell, call, std::move(host)});
+    append(&group->calls, GroupedCall{shell, call, std::move(host)});
     return {};
   }
   std::vector<GroupedCall> calls;

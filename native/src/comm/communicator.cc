@@ -204,8 +204,10 @@ void Communicator::failAll(const Status& status) {
 }
 
 // With work at hand the last poll comes first: a peer that has left may have done its part before.
+// After a failure the lane is not asked: the batches that it had at hand are gone.
 Status Communicator::lookAtPeers() {
-  if (drive(true) != DriveResult::kIdle) return firstFailure();
+  if (drive(true) != DriveResult::kIdle || failed_.load(std::memory_order_acquire))
+    return firstFailure();
   Status status = lane_->check();
   if (!status.ok()) failAll(status);
   return firstFailure();
