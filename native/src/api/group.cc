@@ -38,13 +38,13 @@ thread_local std::unique_ptr<Group> group;
 constexpr size_t kFewCalls = 4;
 
 template <typename T>
-void append(std::vector<T>* to, T&& one) {
+void append(std::vector<T>* to, T one) {
   if (to->empty()) to->reserve(kFewCalls);
-  to->push_back(std::forward<T>(one));
+  to->push_back(std::move(one));
 }
 
-void addTo(Batch* batch, Call call) {
-  append(isCollective(call.kind) ? &batch->collective : &batch->single, std::move(call));
+void addTo(Batch* batch, const Call& call) {
+  append(isCollective(call.kind) ? &batch->collective : &batch->single, call);
 }
 
 // One communicator's part of a group.
