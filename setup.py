@@ -7,6 +7,7 @@ library is in native/CMakeLists.txt.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -68,8 +69,27 @@ class BuildPackage(build_py):
         super().run()
 
 
+def add_torch_plugin(folder: Path) -> None:
+    """Puts the torch plugin's sources into the package, and its binary where torch is here."""
+    sources = folder / "torch_source"
+    shutil.rmtree(sources, ignore_errors=True)
+    (sources / "include" / "flexlink").mkdir(parents=True)
+    for path in (ROOT / "plugins" / "torch").glob("*.[ch]*"):
+        shutil.copy2(path, sources / path.name)
+    for path in (ROOT / "native" / "include" / "flexlink").glob("*.h"):
+        shutil.copy2(path, sources / "include" / "flexlink" / path.name)
+    if importlib.util.find_spec("torch") is None:
+        return
+    os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"  # an older plugin must not be loaded
+    sys.path.insert(0, str(ROOT))
+    from flexlink.torch.build import compile_plugin, file_name
+
+    (folder / "torch").mkdir(exist_ok=True)
+    compile_plugin(sources, folder / "torch" / file_name())
+
+
 class BuildNative(build_ext):
-    """Adds the library and the perf program to the package beside the cffi module."""
+    """Adds the library, the perf program and the torch plugin beside the cffi module."""
 
     def run(self) -> None:
         products = build_native()
@@ -78,6 +98,7 @@ class BuildNative(build_ext):
         (package / "lib").mkdir(parents=True, exist_ok=True)
         for product in products:
             shutil.copy2(product, package / "lib" / product.name)
+        add_torch_plugin(package / "lib")
 
 
 (ROOT / "build" / "python").mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ MUTATIONS = (
     ),
     Mutation(
         "waits: FLEXLINK_TIMEOUT is not kept",
-        "native/src/comm/communicator.cc",
+        "native/src/comm/progress.cc",
         "if (limit <= 0 ||",
         "if (limit >= 0 ||",
         "test_fault",

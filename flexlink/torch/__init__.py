@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch.distributed's backend "flexlink".
+
+``torch.distributed.init_process_group("flexlink")`` works without importing this: torch does so at
+the end of `import torch` (entry point group ``torch.backends``). Where that is switched off
+(TORCH_DEVICE_BACKEND_AUTOLOAD=0), importing this registers the backend.
+
+Nothing native is loaded before the first process group is made.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import threading
+from types import ModuleType
+from typing import Any
+
+_lock = threading.Lock()
+_plugin: ModuleType | None = None
+
+
+def autoload() -> None:
+    """Torch's entry point: registers the backend; never raises, for it runs in every program."""
+    try:
+        register()
+    except Exception as error:
+        import warnings
+
+        warnings.warn(f'flexlink: no torch.distributed backend "flexlink": {error}', stacklevel=2)
+
+
+def register() -> None:
+    """Makes "flexlink" a backend string of torch.distributed; again is harmless."""
+    from torch import distributed
+
+    if not distributed.is_available() or hasattr(distributed.Backend, "FLEXLINK"):
+        return
+    distributed.Backend.register_backend(
+        "flexlink", _create, extended_api=True, devices=["cpu", "cuda"]
+    )
+
+
+def plugin() -> ModuleType:
+    """The compiled module; the first call in a process may compile it (see build.py).
+
+    Raises:
+        FlexlinkError: there is no plugin for this torch and it cannot be compiled; says why.
+    """
+    global _plugin
+    with _lock:
+        if _plugin is None:
+            from flexlink.torch.build import plugin_path
+
+            path = str(plugin_path())
+            loader = importlib.machinery.ExtensionFileLoader("flexlink_c10d", path)
+            spec = importlib.util.spec_from_loader("flexlink_c10d", loader, origin=path)
+            assert spec is not None
+            module = importlib.util.module_from_spec(spec)
+            loader.exec_module(module)
+            _plugin = module
+        return _plugin
+
+
+def _create(options: Any, pg_options: Any) -> Any:
+    """What torch calls on every rank of a new group; `pg_options`: only its `_timeout` counts."""
+    from flexlink._native import library_path
+
+    timeout = getattr(pg_options, "_timeout", options.timeout)
+    return plugin().FlexlinkBackend(
+        library=str(library_path()),
+        store=options.store,
+        rank=options.group_rank,
+        size=options.group_size,
+        timeout=timeout,
+        name=options.group_id,
+    )
+
+
+autoload()

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// A group's life: how it is made, its settings, its end.
+#include "backend.h"
+
+#include <c10/core/CPUAllocator.h>
+
+#include <cstring>
+
+namespace flexlink::pytorch {
+namespace {
+
+constexpr const char* kIdKey = "flexlink/unique_id";
+constexpr size_t kPrefix = sizeof("flexlink:") - 1;
+
+ncclUniqueId agreeOnId(const Backend::Group& group) {
+  ncclUniqueId id;
+  if (group.rank == 0) {
+    check(library().ncclGetUniqueId(&id), "ncclGetUniqueId");
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&id);
+    group.store->set(kIdKey, std::vector<uint8_t>(bytes, bytes + sizeof id));
+    return id;
+  }
+  std::vector<uint8_t> bytes = group.store->get(kIdKey);
+  TORCH_CHECK(bytes.size() == sizeof id, "flexlink: the store's ", kIdKey, " has ", bytes.size(),
+              " bytes, not ", sizeof id, ": another program uses this store");
+  std::memcpy(&id, bytes.data(), sizeof id);
+  return id;
+}
+
+// The key goes once all have it, so that a later group with the same store finds none of ours.
+std::shared_ptr<Communicator> meet(const Backend::Group& group) {
+  auto comm = Communicator::create(agreeOnId(group), group.rank, group.size, group.name);
+  if (group.rank == 0) group.store->deleteKey(kIdKey);
+  return comm;
+}
+
+void freeShared(void* address) { library().ncclMemFree(address); }
+
+// Memory of ncclMemAlloc for torch; any thread.
+struct SharedAllocator final : c10::Allocator {
+  c10::DataPtr allocate(size_t bytes) override {
+    void* address = nullptr;
+    if (bytes != 0) check(library().ncclMemAlloc(&address, bytes), "ncclMemAlloc");
+    return {address, address, address != nullptr ? &freeShared : &c10::detail::deleteNothing,
+            c10::Device(c10::kCPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &freeShared; }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
+};
+
+std::shared_ptr<SharedAllocator> sharedAllocator() {
+  static auto allocator = std::make_shared<SharedAllocator>();
+  return allocator;
+}
+
+}  // namespace
+
+Backend::Backend(const Group& group) : Backend(group, meet(group), nullptr) {}
+
+Backend::Backend(const Group& group, std::shared_ptr<Communicator> comm,
+                 std::shared_ptr<Communicator> messages)
+    : c10d::Backend(group.rank, group.size),
+      group_(group),
+      comm_(std::move(comm)),
+      stream_(std::make_shared<Stream>()),
+      messages_(std::make_shared<PointToPoint>(messages ? std::move(messages) : comm_->duplicate(),
+                                               group.rank, group.size)),
+      timeoutMillis_(group.timeout.count()) {
+  init();
+  setTimeout(group.timeout);
+}
+
+Backend::~Backend() {
+  messages_->close();
+  comm_->close();
+}
+
+c10::intrusive_ptr<Backend::Options> Backend::getBackendOptions() {
+  auto options = c10::make_intrusive<Options>(
+      getBackendName(), std::chrono::milliseconds(timeoutMillis_.load(std::memory_order_relaxed)));
+  options->group_name = group_.name;
+  return options;
+}
+
+WorkInfo Backend::info(c10d::OpType type, const char* title, std::chrono::milliseconds timeout) {
+  WorkInfo what;
+  what.rank = rank_;
+  what.type = type;
+  what.title = title;
+  what.name = title + kPrefix;
+  what.seq = c10d::isP2POp(type) ? 0 : seq_.fetch_add(1, std::memory_order_relaxed) + 1;
+  if (timeout != c10d::kUnsetTimeout) what.timeout = timeout;
+  return what;
+}
+
+c10::intrusive_ptr<Work> Backend::run(const WorkInfo& what, Tensors inputs, Tensors outputs,
+                                      const Call& call, std::function<void()> after) {
+  Ticket ticket = comm_->issue(what.name, stream_, call);
+  return c10::make_intrusive<EnqueuedWork>(what, std::move(ticket), comm_, std::move(inputs),
+                                           std::move(outputs), std::move(after));
+}
+
+Backend::WorkPtr Backend::noted(c10::intrusive_ptr<Work> work) {
+  std::lock_guard<std::mutex> lock(coalescingMutex_);
+  if (coalescing_) coalesced_.push_back(work);
+  return work;
+}
+
+int Backend::peerOf(int rank, const char* what) const {
+  TORCH_CHECK(rank >= 0 && rank < size_, "flexlink: ", what, ": there is no rank ", rank,
+              " in a group of ", size_);
+  return rank;
+}
+
+void Backend::startCoalescing() {
+  std::lock_guard<std::mutex> lock(coalescingMutex_);
+  coalescing_ = true;
+  coalesced_.clear();
+}
+
+// What was called in between is on its way already; here it becomes one thing to wait for.
+Backend::WorkPtr Backend::endCoalescing() {
+  std::vector<c10::intrusive_ptr<Work>> parts;
+  {
+    std::lock_guard<std::mutex> lock(coalescingMutex_);
+    coalescing_ = false;
+    parts.swap(coalesced_);
+  }
+  Tensors outputs;
+  for (const auto& part : parts) {
+    for (const at::Tensor& each : part->result()) outputs.push_back(each);
+  }
+  return c10::make_intrusive<JointWork>(
+      info(c10d::OpType::COALESCED, "flexlink:coalesced", c10d::kUnsetTimeout), std::move(parts),
+      std::move(outputs));
+}
+
+// Over the store, so that a rank that does not come leaves nothing half done in the communicator.
+void Backend::monitoredBarrier(const c10d::BarrierOptions& opts, bool waitAllRanks) {
+  const std::string round =
+      "flexlink/barrier/" + std::to_string(barriers_.fetch_add(1, std::memory_order_relaxed)) + "/";
+  auto limit = opts.timeout == c10d::kUnsetTimeout
+                   ? std::chrono::milliseconds(timeoutMillis_.load(std::memory_order_relaxed))
+                   : opts.timeout;
+  const auto end = std::chrono::steady_clock::now() + limit;
+  if (rank_ != 0) {
+    group_.store->set(round + std::to_string(rank_), std::vector<uint8_t>{1});
+    group_.store->wait({round + "verdict"}, limit + limit / 2);
+    std::vector<uint8_t> verdict = group_.store->get(round + "verdict");
+    if (verdict.size() <= 1) return;
+    C10_THROW_ERROR(DistBackendError, std::string(verdict.begin(), verdict.end()));
+  }
+  std::string missing;
+  for (int rank = 1; rank < size_ && (missing.empty() || waitAllRanks); ++rank) {
+    auto rest = std::max(std::chrono::milliseconds(1),
+                         std::chrono::duration_cast<std::chrono::milliseconds>(
+                             end - std::chrono::steady_clock::now()));
+    try {
+      group_.store->wait({round + std::to_string(rank)}, rest);
+    } catch (const c10::Error&) {
+      missing += (missing.empty() ? "" : ", ") + std::to_string(rank);
+    }
+  }
+  std::string text = "ok";
+  if (missing.empty()) {
+    group_.store->set(round + "verdict", std::vector<uint8_t>{1});
+    return;
+  }
+  text = "flexlink: monitored_barrier: rank(s) " + missing + " of the group did not come within " +
+         std::to_string(limit.count()) + " ms";
+  group_.store->set(round + "verdict", std::vector<uint8_t>(text.begin(), text.end()));
+  C10_THROW_ERROR(DistBackendError, text);
+}
+
+void Backend::setTimeout(std::chrono::milliseconds timeout) {
+  timeoutMillis_.store(timeout.count(), std::memory_order_relaxed);
+  comm_->setTimeout(timeout);
+  messages_->communicator().setTimeout(timeout);
+}
+
+c10d::ErrorType Backend::getError() {
+  switch (comm_->asyncError()) {
+    case ncclSuccess:
+    case ncclInProgress:
+      return c10d::ErrorType::SUCCESS;
+    case ncclTimeout:
+      return c10d::ErrorType::TIMEOUT;
+    case ncclRemoteError:
+      return c10d::ErrorType::REMOTE_ERROR;
+    default:
+      return c10d::ErrorType::COMM_ERROR;
+  }
+}
+
+void Backend::abort() {
+  messages_->abort();
+  comm_->abort();
+}
+
+void Backend::shutdown() {
+  messages_->close();
+  comm_->close();
+}
+
+c10::intrusive_ptr<c10d::Backend> Backend::shrink(const std::vector<int64_t>& excluded, int flags,
+                                                  const c10::intrusive_ptr<Options>& options) {
+  std::vector<int> gone(excluded.begin(), excluded.end());
+  const bool failed = (flags & NCCL_SHRINK_ABORT) != 0;
+  Group rest = group_;
+  rest.size = size_ - static_cast<int>(gone.size());
+  rest.rank = rank_;
+  for (int rank : gone) rest.rank -= rank < rank_ ? 1 : 0;
+  if (options) rest.timeout = options->timeout;
+  auto comm = comm_->shrink(gone, failed);
+  return c10::intrusive_ptr<c10d::Backend>(
+      c10::intrusive_ptr<Backend>::unsafe_steal_from_new(new Backend(rest, comm, nullptr)));
+}
+
+bool Backend::supportsTensorAlloc(c10::DeviceIndex) { return true; }
+
+at::Tensor Backend::allocateTensor(long size, at::TensorOptions options) {
+  TORCH_CHECK(options.device().is_cpu(), "flexlink: allocate_tensor for ", options.device(),
+              ": this build has memory of the CPU only");
+  auto bytes = static_cast<size_t>(size) * options.dtype().itemsize();
+  auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
+                                                       sharedAllocator()->allocate(bytes),
+                                                       sharedAllocator().get(), false);
+  return at::empty({0}, options).set_(at::Storage(std::move(storage)), 0, {size}, {1});
+}
+
+std::shared_ptr<c10::Allocator> Backend::getMemAllocator() { return sharedAllocator(); }
+
+}  // namespace flexlink::pytorch

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The c10d backend "flexlink" of one process group: it translates tensors, options and results, and
+// decides nothing. Any thread may call; the collectives of a group follow each other in the order
+// of the calls, which must be the same on all ranks.
+#pragma once
+
+#include <torch/version.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <vector>
+
+#include "communicator.h"
+#include "point_to_point.h"
+#include "tensors.h"
+#include "work.h"
+
+// From torch 2.14 on, capabilities() says what a backend can, and these are no virtuals.
+#if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 14
+#define FLEXLINK_TORCH_CAPABILITY
+#else
+#define FLEXLINK_TORCH_CAPABILITY override
+#endif
+
+namespace flexlink::pytorch {
+
+class Backend final : public c10d::Backend {
+ public:
+  // What a group is made of: its store, and how it appears in logs and in `flexlink links`.
+  struct Group {
+    c10::intrusive_ptr<c10d::Store> store;
+    int rank = 0;
+    int size = 1;
+    std::chrono::milliseconds timeout = kBackendDefaultTimeout;
+    std::string name;
+  };
+
+  // All ranks of the group call this.
+  explicit Backend(const Group& group);
+  ~Backend() override;
+
+  const std::string getBackendName() const override { return "flexlink"; }
+  c10::intrusive_ptr<Options> getBackendOptions() override;
+
+  // collectives.cc
+  using Tensors = std::vector<at::Tensor>;
+  using TensorLists = std::vector<Tensors>;
+  using WorkPtr = c10::intrusive_ptr<c10d::Work>;
+  WorkPtr allreduce(Tensors& tensors, const c10d::AllreduceOptions& opts) override;
+  WorkPtr allreduce_sparse(Tensors& tensors, const c10d::AllreduceOptions& opts) override;
+  WorkPtr allreduce_coalesced(Tensors& tensors,
+                              const c10d::AllreduceCoalescedOptions& opts) override;
+  WorkPtr broadcast(Tensors& tensors, const c10d::BroadcastOptions& opts) override;
+  WorkPtr reduce(Tensors& tensors, const c10d::ReduceOptions& opts) override;
+  WorkPtr allgather(TensorLists& outputs, Tensors& inputs,
+                    const c10d::AllgatherOptions& opts) override;
+  WorkPtr _allgather_base(at::Tensor& output, at::Tensor& input,
+                          const c10d::AllgatherOptions& opts) override;
+  WorkPtr allgather_coalesced(TensorLists& outputs, Tensors& inputs,
+                              const c10d::AllgatherOptions& opts) override;
+  WorkPtr allgather_into_tensor_coalesced(Tensors& outputs, Tensors& inputs,
+                                          const c10d::AllgatherOptions& opts) override;
+  WorkPtr gather(TensorLists& outputs, Tensors& inputs, const c10d::GatherOptions& opts) override;
+  WorkPtr scatter(Tensors& outputs, TensorLists& inputs, const c10d::ScatterOptions& opts) override;
+  WorkPtr reduce_scatter(Tensors& outputs, TensorLists& inputs,
+                         const c10d::ReduceScatterOptions& opts) override;
+  WorkPtr _reduce_scatter_base(at::Tensor& output, at::Tensor& input,
+                               const c10d::ReduceScatterOptions& opts) override;
+  WorkPtr reduce_scatter_tensor_coalesced(Tensors& outputs, Tensors& inputs,
+                                          const c10d::ReduceScatterOptions& opts) override;
+  WorkPtr alltoall_base(at::Tensor& output, at::Tensor& input, std::vector<int64_t>& outputSplits,
+                        std::vector<int64_t>& inputSplits,
+                        const c10d::AllToAllOptions& opts) override;
+  WorkPtr alltoall(Tensors& outputs, Tensors& inputs, const c10d::AllToAllOptions& opts) override;
+  WorkPtr barrier(const c10d::BarrierOptions& opts) override;
+  WorkPtr send(Tensors& tensors, int to, int tag) override;
+  WorkPtr recv(Tensors& tensors, int from, int tag) override;
+  WorkPtr recvAnysource(Tensors& tensors, int tag) override;
+
+  // backend.cc
+  void startCoalescing() override;
+  WorkPtr endCoalescing() override;
+  void monitoredBarrier(const c10d::BarrierOptions& opts, bool waitAllRanks) override;
+  void setSequenceNumberForGroup() override {}  // it counts from 0 on every rank
+  uint64_t getSequenceNumberForGroup() override { return seq_.load(std::memory_order_relaxed); }
+  void setTimeout(std::chrono::milliseconds timeout) override;
+  c10d::ErrorType getError() override;
+  void abort() override;
+  void shutdown() override;
+  c10::intrusive_ptr<c10d::Backend> shrink(const std::vector<int64_t>& excluded, int flags,
+                                           const c10::intrusive_ptr<Options>& options) override;
+
+  // Tensors in memory that all ranks of a host reach: collectives on them copy less.
+  bool supportsTensorAlloc(c10::DeviceIndex device) override;
+  at::Tensor allocateTensor(long size, at::TensorOptions options) override;
+  std::shared_ptr<c10::Allocator> getMemAllocator() override;
+
+  // How a backend says what it can up to torch 2.13; capabilities() says it from 2.14 on.
+  bool supportsCoalescing() const FLEXLINK_TORCH_CAPABILITY { return true; }
+  bool supportsShrinking() const FLEXLINK_TORCH_CAPABILITY { return true; }
+
+ private:
+  using Call = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
+
+  Backend(const Group& group, std::shared_ptr<Communicator> comm,
+          std::shared_ptr<Communicator> messages);
+  WorkInfo info(c10d::OpType type, const char* title, std::chrono::milliseconds timeout);
+  c10::intrusive_ptr<Work> run(const WorkInfo& info, Tensors inputs, Tensors outputs,
+                               const Call& call, std::function<void()> after = nullptr);
+  WorkPtr noted(c10::intrusive_ptr<Work> work);
+  WorkPtr gatherUneven(const WorkInfo& info, Tensors outputs, const at::Tensor& input);
+  WorkPtr reduceScatterUneven(const WorkInfo& info, const at::Tensor& output, Tensors inputs,
+                              const c10d::ReduceOp& op);
+  WorkPtr exchange(const WorkInfo& info, Tensors inputs, Tensors outputs, Tensors parts,
+                   Tensors wholes);
+  int peerOf(int rank, const char* what) const;
+
+  const Group group_;
+  const std::shared_ptr<Communicator> comm_;
+  const std::shared_ptr<Stream> stream_;
+  const std::shared_ptr<PointToPoint> messages_;
+  std::atomic<uint64_t> seq_{0};       // collectives so far; relaxed
+  std::atomic<uint64_t> barriers_{0};  // monitored ones
+  std::atomic<int64_t> timeoutMillis_;
+  std::mutex coalescingMutex_;  // guards the next two
+  bool coalescing_ = false;
+  std::vector<c10::intrusive_ptr<Work>> coalesced_;
+};
+
+}  // namespace flexlink::pytorch

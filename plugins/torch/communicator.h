@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// A communicator of libflexlink on host memory, and streams to enqueue on.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "library.h"
+
+namespace flexlink::pytorch {
+
+// An order of work. Whoever waits for a piece of it holds the stream.
+class Stream {
+ public:
+  Stream();
+  ~Stream();  // waits for its work
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  cudaStream_t handle() const { return handle_; }
+
+ private:
+  cudaStream_t handle_ = nullptr;
+};
+
+// A piece of work that was enqueued.
+struct Ticket {
+  std::shared_ptr<Stream> stream;
+  uint64_t number = 0;
+
+  // Drives the work for at most `timeout` (negative: no limit; 0: only asks). ncclInProgress: the
+  // time is over; an error: why the work failed.
+  ncclResult_t wait(std::chrono::microseconds timeout) const;
+};
+
+class Communicator {
+ public:
+  // Returns when all `size` ranks have come; throws DistBackendError, with the names of those who
+  // have not, after the library's limit for that (120 s).
+  static std::shared_ptr<Communicator> create(const ncclUniqueId& id, int rank, int size,
+                                              const std::string& name);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  // A second one of the same ranks; all of them call this.
+  std::shared_ptr<Communicator> duplicate();
+
+  // The survivors call this; `excluded` need not live. `failed`: work under way is given up.
+  std::shared_ptr<Communicator> shrink(std::vector<int> excluded, bool failed);
+
+  // Enqueues what `call` does with (communicator, stream) and gives the ticket of the last of it.
+  // Any thread; calls of several threads follow each other in some order.
+  Ticket issue(const char* what, const std::shared_ptr<Stream>& stream,
+               const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call);
+
+  // An operation that has not moved for so long fails on all ranks, and the communicator with it.
+  void setTimeout(std::chrono::milliseconds timeout);
+
+  // Why no call can succeed any more; ncclSuccess while one can.
+  ncclResult_t asyncError() const;
+
+  int waitsFor() const;  // rank that the operation at hand waits for; -1: none
+
+  void close();  // waits for the work, then leaves; a second call does nothing
+  void abort();  // ends all work with an error, here and at the peers
+
+ private:
+  explicit Communicator(ncclComm_t handle) : handle_(handle) {}
+
+  mutable std::mutex mutex_;  // guards handle_ and the order of calls
+  ncclComm_t handle_;         // NULL: closed
+};
+
+}  // namespace flexlink::pytorch

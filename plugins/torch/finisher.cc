@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "finisher.h"
+
+#include <pthread.h>
+
+#include <thread>
+
+namespace flexlink::pytorch {
+namespace {
+
+struct Note {
+  Ticket ticket;  // keeps the stream
+  std::function<void()> what;
+};
+
+}  // namespace
+
+// Never destroyed: the thread may be in a callback of Python's when the process ends.
+Finisher& Finisher::instance() {
+  static Finisher* finisher = new Finisher;
+  return *finisher;
+}
+
+Finisher::Finisher() {
+  std::thread thread([this] { loop(); });
+  pthread_setname_np(thread.native_handle(), "flexlink-torch");
+  thread.detach();
+}
+
+void Finisher::whenFinished(const Ticket& ticket, std::function<void()> what) {
+  auto* note = new Note{ticket, std::move(what)};
+  // Called by whoever drives the work, perhaps with the library's locks: it only hands over.
+  check(library().flexlinkStreamNotify(
+            ticket.stream->handle(), ticket.number,
+            [](void* argument) {
+              auto* due = static_cast<Note*>(argument);
+              instance().push([due] {
+                due->what();
+                delete due;
+              });
+            },
+            note),
+        "flexlinkStreamNotify");
+}
+
+void Finisher::push(std::function<void()> what) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    ready_.push_back(std::move(what));
+  }
+  some_.notify_one();
+}
+
+void Finisher::loop() {
+  for (;;) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    some_.wait(lock, [this] { return !ready_.empty(); });
+    std::function<void()> what = std::move(ready_.front());
+    ready_.pop_front();
+    lock.unlock();
+    what();
+  }
+}
+
+}  // namespace flexlink::pytorch

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The functions of libflexlink that the plugin calls. The library is opened by its absolute path,
+// never linked: a torch for CUDA has a vendor's libnccl.so.2 loaded, which has the same SONAME.
+#pragma once
+
+#include <string>
+
+#include "flexlink/flexlink.h"
+#include "flexlink/nccl.h"
+
+// clang-format off
+#define FLEXLINK_TORCH_FUNCTIONS(X)                                                              \
+  X(ncclGetUniqueId) X(ncclCommInitRankConfig) X(ncclCommSplit) X(ncclCommShrink)                \
+  X(ncclCommFinalize) X(ncclCommDestroy) X(ncclCommAbort) X(ncclCommGetAsyncError)               \
+  X(ncclGetLastError) X(ncclGetErrorString) X(ncclGroupStart) X(ncclGroupEnd)                    \
+  X(ncclAllReduce) X(ncclReduce) X(ncclBroadcast) X(ncclAllGather) X(ncclReduceScatter)          \
+  X(ncclAlltoAll) X(ncclGather) X(ncclScatter) X(ncclSend) X(ncclRecv)                           \
+  X(ncclRedOpCreatePreMulSum) X(ncclRedOpDestroy) X(ncclMemAlloc) X(ncclMemFree)                 \
+  X(flexlinkStreamCreate) X(flexlinkStreamDestroy) X(flexlinkStreamRecord)                       \
+  X(flexlinkStreamWait) X(flexlinkStreamNotify) X(flexlinkCommSetTimeout) X(flexlinkCommWaitsFor)
+// clang-format on
+
+namespace flexlink::pytorch {
+
+struct Library {
+#define FLEXLINK_TORCH_MEMBER(name) decltype(&::name) name = nullptr;
+  FLEXLINK_TORCH_FUNCTIONS(FLEXLINK_TORCH_MEMBER)
+#undef FLEXLINK_TORCH_MEMBER
+};
+
+// Opens the library at `path`; once for each process, before anything else here. Throws a
+// DistBackendError that says what the dynamic linker said. With the GIL or another lock.
+void openLibrary(const std::string& path);
+
+const Library& library();
+
+// Of a result that is neither success nor ncclInProgress: "ncclRemoteError while doing `what`: "
+// and the library's text. In the thread that made the failed call.
+std::string failureText(ncclResult_t result, const char* what);
+
+// Throws that as DistBackendError unless the result is ncclSuccess or ncclInProgress.
+void check(ncclResult_t result, const char* what);
+
+}  // namespace flexlink::pytorch

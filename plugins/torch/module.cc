@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// The module that Python loads: one class, made by flexlink/torch.
+#include <pybind11/chrono.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include "backend.h"
+
+namespace {
+
+using flexlink::pytorch::Backend;
+
+c10::intrusive_ptr<Backend> make(const std::string& library,
+                                 const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                                 std::chrono::milliseconds timeout, const std::string& name) {
+  flexlink::pytorch::openLibrary(library);
+  py::gil_scoped_release others;
+  return c10::make_intrusive<Backend>(Backend::Group{store, rank, size, timeout, name});
+}
+
+}  // namespace
+
+PYBIND11_MODULE(flexlink_c10d, module) {
+  py::module::import("torch.distributed");
+  py::class_<Backend, c10::intrusive_ptr<Backend>, c10d::Backend>(module, "FlexlinkBackend")
+      .def(py::init(&make), py::arg("library"), py::arg("store"), py::arg("rank"), py::arg("size"),
+           py::arg("timeout"), py::arg("name"));
+}
