@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks with torch for every test: `ranks` runs a body of bodies/ on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from torch_ranks import Fresh, FreshRanks, Pools, Ranks, Zygote
+
+SIZES = (2, 4)
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """The process that has torch imported."""
+    made = Zygote()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def pools(zygote: Zygote) -> Iterator[Pools]:
+    """All pools of the session."""
+    made = Pools(zygote)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session", params=SIZES, ids=lambda size: f"{size}ranks")
+def world_size(request: pytest.FixtureRequest) -> int:
+    """The number of ranks; all tests of one size run one after the other."""
+    return int(request.param)
+
+
+@pytest.fixture
+def ranks(pools: Pools, world_size: int, tmp_path: Path) -> Ranks:
+    """The test runs twice: with a pool of two and with a pool of four ranks."""
+    return Ranks(pools, world_size, tmp_path)
+
+
+@pytest.fixture
+def two_ranks(pools: Pools, tmp_path: Path) -> Ranks:
+    """The pool of two."""
+    return Ranks(pools, 2, tmp_path)
+
+
+@pytest.fixture
+def four_ranks(pools: Pools, tmp_path: Path) -> Ranks:
+    """The pool of four."""
+    return Ranks(pools, 4, tmp_path)
+
+
+@pytest.fixture
+def fresh_ranks(zygote: Zygote, tmp_path: Path) -> Iterator[Fresh]:
+    """fresh_ranks(n, "module:function", *args, env={}): ranks that have no process group yet."""
+    started: list[FreshRanks] = []
+
+    def start(
+        size: int, target: str, *args: object, env: dict[str, str] | None = None
+    ) -> FreshRanks:
+        folder = tmp_path / f"fresh{len(started)}"
+        folder.mkdir()
+        started.append(FreshRanks(zygote, folder, size, target, args, env or {}))
+        return started[-1]
+
+    yield start
+    for ranks in started:
+        ranks.finish(0)
