@@ -98,6 +98,7 @@ def test_what_makes_no_sense_is_refused(
     ranks("reductions:refused", dtype, op, words)
 
 
+@only_flexlink
 def test_tensors_with_gaps_are_refused(ranks: Ranks) -> None:
     ranks("reductions:not_dense")
 

@@ -34,8 +34,9 @@ def all_gather(rank: Rank, name: str, form: str) -> None:
             work = dist.all_gather(outputs, x, group=team.group, async_op=async_op)
         else:
             shape = [team.size * count] if form == "tensor" else [team.size, count]
+            call = dist.all_gather_into_tensor if form == "tensor" else dist.all_gather_single
             whole = torch.zeros(shape, dtype=dtype)
-            work = dist.all_gather_into_tensor(whole, x, group=team.group, async_op=async_op)
+            work = call(whole, x, group=team.group, async_op=async_op)
             outputs = list(whole.view(team.size, count))
         finish(work, async_op)
         for other, output in enumerate(outputs):

@@ -90,14 +90,16 @@ def finish(work: dist.Work | None, async_op: bool) -> None:
         work.wait()
 
 
-TABLE = torch.randint(0, 256, (6 << 20,), dtype=torch.uint8,
-                      generator=torch.Generator().manual_seed(7))  # fmt: skip
+TABLE = torch.randint(
+    0, 256, (9 << 20,), dtype=torch.uint8, generator=torch.Generator().manual_seed(7)
+)
 
 
 def bits(dtype: torch.dtype, count: int, *keys: int) -> torch.Tensor:
-    """`count` elements with arbitrary bits, a function of `keys`; no two keys give the same."""
+    """`count` elements, up to 8 MiB, with arbitrary bits; other bits for other `keys`, which are
+    three at most and below 10, the last one of two below 100."""
     width = torch.empty(0, dtype=dtype).element_size()
-    start = 16 * sum((key + 1) * 37**i for i, key in enumerate(keys, 1))
+    start = 16 * sum((key + 1) * 11**i for i, key in enumerate(keys, 1))
     found = TABLE[start : start + count * width].clone()
     return found % 2 == 0 if dtype == torch.bool else found.view(dtype)
 

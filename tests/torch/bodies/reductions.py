@@ -74,7 +74,8 @@ def reduce_scatter(rank: Rank, name: str, op: str, form: str) -> None:
         else:
             whole = torch.cat(mine) if form == "tensor" else torch.stack(mine)
             given = list(whole.view(team.size, count))
-            work = dist.reduce_scatter_tensor(x, whole, reduce_op, group=group, async_op=async_op)
+            call = dist.reduce_scatter_tensor if form == "tensor" else dist.reduce_scatter_single
+            work = call(x, whole, reduce_op, group=group, async_op=async_op)
         finish(work, async_op)
         same(x, reduced(op, blocks[team.me]))
         for other, tensor in enumerate(given):
