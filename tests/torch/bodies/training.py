@@ -109,7 +109,7 @@ def ddp_hook(rank: Rank, name: str) -> None:
     """Compressed gradients: sums of a few ones, exact in 16 bits as well. DDP of torch 2.13 looks
     for NCCL when a hook is named bf16_…, whatever the group is; under another name it may run."""
 
-    def hook(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def hook(state, bucket):  # DDP reads annotations, which are only texts in this file
         return getattr(default_hooks, name)(state, bucket)
 
     layer = torch.nn.Linear(300, 40, bias=False)
