@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from torch_ranks import Fresh, FreshRanks, Pools, Ranks, Zygote
 
 SIZES = (2, 4)
+sys.path.append(str(Path(__file__).resolve().parent.parent / "python"))  # netns
 
 
 @pytest.fixture(scope="session")

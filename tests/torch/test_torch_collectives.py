@@ -7,7 +7,17 @@ import pytest
 from torch_ranks import Ranks
 from torch_support import beyond_gloo, only_flexlink
 
-GLOO_TYPES = ("float32", "float64", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool")
+GLOO_TYPES = (
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int8",
+    "uint8",
+    "int32",
+    "int64",
+    "bool",
+)
 COMPLEX = ("complex64", "complex128")
 MORE = tuple(beyond_gloo(name) for name in ("int16", "float8_e4m3fn", "float8_e5m2"))
 every_type = pytest.mark.parametrize("dtype", [*GLOO_TYPES, *COMPLEX, *MORE])

@@ -64,7 +64,11 @@ def test_import_torch_loads_nothing_heavy_of_ours() -> None:
     more = set(with_it["modules"]) - set(without["modules"])
     assert PLUGIN_MODULE in more
     assert not [name for name in more if name.startswith(HEAVY_MODULES)], more
-    assert {name.split(".")[0] for name in more} <= {"flexlink", "torch", *sys.stdlib_module_names}, more
+    assert {name.split(".")[0] for name in more} <= {
+        "flexlink",
+        "torch",
+        *sys.stdlib_module_names,
+    }, more
     mapped = [Path(file).name for file in set(with_it["files"]) - set(without["files"])]
     assert not [name for name in mapped if any(word in name for word in NATIVE_WORDS)], mapped
 
@@ -77,7 +81,9 @@ def test_import_torch_does_not_fail_where_our_library_cannot_be_loaded() -> None
 
 @only_flexlink
 def test_the_string_alone_is_enough() -> None:
-    program = f"{OPEN}\ninit('flexlink')\nimport json\nprint(json.dumps([works(), dist.get_backend()]))"
+    program = (
+        f"{OPEN}\ninit('flexlink')\nimport json\nprint(json.dumps([works(), dist.get_backend()]))"
+    )
     assert answer(program) == [True, "flexlink"]
 
 

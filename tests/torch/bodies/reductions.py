@@ -22,7 +22,9 @@ from bodies.common import (
 )
 
 
-def inputs_of(op: str, dtype: torch.dtype, count: int, size: int, key: int = 0) -> list[torch.Tensor]:
+def inputs_of(
+    op: str, dtype: torch.dtype, count: int, size: int, key: int = 0
+) -> list[torch.Tensor]:
     """What each rank of a group brings; multiples of its size where the mean is asked for."""
     scale = size if op == "AVG" else 1
     return [numbers(dtype, count, key + i) * scale for i in range(size)]

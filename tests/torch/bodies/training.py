@@ -160,7 +160,11 @@ def zero(rank: Rank, overlap: bool) -> None:
     """ZeroRedundancyOptimizer: each rank has a part of the state; the parts come together."""
     model = DistributedDataParallel(make_model(), gradient_as_bucket_view=overlap)
     optimizer = ZeroRedundancyOptimizer(
-        model.parameters(), torch.optim.SGD, lr=RATE, momentum=0.5, parameters_as_bucket_view=overlap
+        model.parameters(),
+        torch.optim.SGD,
+        lr=RATE,
+        momentum=0.5,
+        parameters_as_bucket_view=overlap,
     )
     for step in range(STEPS):
         optimizer.zero_grad()

@@ -129,9 +129,7 @@ def tensors_stay_alive(rank: Rank) -> None:
     for repeat in range(4):
         outputs = [torch.zeros(COUNT) for _ in range(rank.size)]
         works = [
-            dist.all_gather(
-                outputs, bits(torch.float32, COUNT, rank.rank, repeat), async_op=True
-            ),
+            dist.all_gather(outputs, bits(torch.float32, COUNT, rank.rank, repeat), async_op=True),
             dist.broadcast(bits(torch.float32, COUNT, 0, repeat), src=0, async_op=True),
         ]
         inputs = [numbers(torch.float32, COUNT, i) for i in range(rank.size)]
