@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from torch_ranks import HERE
+from torch_ranks import HERE, run_command
 from torch_support import BACKEND, IS_FLEXLINK
 
 EXAMPLES = HERE.parent.parent / "examples"
@@ -18,8 +16,7 @@ EXAMPLES = HERE.parent.parent / "examples"
 
 def run(command: list[str]) -> str:
     """What a command prints; it must end well."""
-    env = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, env=env)
+    done = run_command(command, 110)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

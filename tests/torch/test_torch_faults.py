@@ -6,13 +6,12 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from torch_ranks import HERE, Fresh, Ranks, expect_all_passed, free_port
-from torch_support import BACKEND, IS_FLEXLINK, only_flexlink
+from torch_ranks import HERE, Fresh, Ranks, expect_all_passed, free_port, run_command
+from torch_support import BACKEND, IS_FLEXLINK, beyond_gloo, only_flexlink
 
 DEATH = 5.0  # seconds after which every survivor knows
 LATE = 2.0  # seconds that an error may come after its limit
@@ -72,21 +71,24 @@ def test_exit_neither_hangs_nor_crashes(fresh_ranks: Fresh, how: str) -> None:
     expect_all_passed(outcomes)
 
 
-@pytest.mark.timeout(600 if SOAK else 120)
-def test_torchrun_restarts_after_a_kill_on_the_same_port(tmp_path: Path) -> None:
+# With a static rendezvous the store of torchrun's agent outlives a restart, with all its keys:
+# torch 2.13 gives no attempt a prefix of its own any more, and Gloo meets the dead ranks' addresses.
+@pytest.mark.timeout(700 if SOAK else 120)
+@pytest.mark.parametrize("rendezvous", [beyond_gloo("static"), "c10d"])
+def test_torchrun_restarts_after_a_kill_on_the_same_port(rendezvous: str) -> None:
     restarts = 20 if SOAK else 2
     port = free_port()
-    program = str(HERE / "programs" / "elastic.py")
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "torchrun"), "--nproc-per-node", "2",
-         "--master-port", str(port), "--max-restarts", str(restarts),
-         program, BACKEND, str(restarts)],
-        capture_output=True, text=True, timeout=100 + 20 * restarts, cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-    )  # fmt: skip
+    place = {
+        "static": ["--master-port", str(port)],
+        "c10d": ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}"],
+    }[rendezvous]
+    program = [str(HERE / "programs" / "elastic.py"), BACKEND, str(restarts)]
+    torchrun = [str(Path(sys.executable).parent / "torchrun"), "--nproc-per-node", "2"]
+    words = [*torchrun, *place, "--max-restarts", str(restarts), *program]
+    done = run_command(words, 60 + 30 * restarts if SOAK else 100)
     assert done.returncode == 0, done.stderr[-4000:]
-    said = sorted(re.findall(r"rank \d done after \d+ restarts on \d+", done.stdout))
-    assert said == [f"rank {r} done after {restarts} restarts on {port}" for r in (0, 1)]
+    said = sorted(re.findall(r"rank \d done after \d+ restarts", done.stdout))
+    assert said == [f"rank {r} done after {restarts} restarts" for r in (0, 1)]
 
 
 def test_workers_of_a_data_loader_are_forked_beside_a_live_group(ranks: Ranks) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from torch_ranks import Ranks
-from torch_support import beyond_gloo, only_flexlink
+from torch_support import only_flexlink
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -43,6 +44,38 @@ def environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo",
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it and its children have started."""
+    found = [pid]
+    for each in found:  # which grows
+        try:
+            children = Path(f"/proc/{each}/task/{each}/children").read_text()
+        except OSError:
+            continue  # it has ended
+        found += [int(word) for word in children.split()]
+    return found
+
+
+def run_command(
+    command: Sequence[str], seconds: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A launcher to its end; it and all that it has started are killed when it lasts longer."""
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment(), **(env or {})}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except BaseException as error:
+        for pid in descendants(process.pid):  # torchrun's ranks have sessions of their own
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        out, err = process.communicate()
+        error.add_note(f"{out[-LOG_TAIL:]}\n{err[-LOG_TAIL:]}")
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 class Zygote:
@@ -110,20 +143,22 @@ class FreshRanks:
             "args": tuple(args), "env": {**common, **env},
         })  # fmt: skip
         self.statuses: list[int | None] = [None] * size
+        self.ended = False
 
     def signal(self, rank: int, number: int) -> None:
         """Sends a signal to a rank."""
-        if self.statuses[rank] is None:
+        if self.statuses[rank] is None and not self.ended:
             os.kill(self.pids[rank], number)
 
     def finish(self, limit: float) -> list[Outcome]:
         """Waits for all; one that lasts longer is killed, its status is None then."""
         deadline = time.monotonic() + limit
         try:
-            while not self._all_ended() and time.monotonic() < deadline:
+            while not (self.ended or self._all_ended()) and time.monotonic() < deadline:
                 time.sleep(0.01)
         finally:
-            self._end()
+            if not self.ended:
+                self._end()
         return [self._outcome(rank) for rank in range(len(self.pids))]
 
     def _all_ended(self) -> bool:
@@ -133,6 +168,7 @@ class FreshRanks:
         return None not in self.statuses
 
     def _end(self) -> None:
+        self.ended = True
         late = [rank for rank, status in enumerate(self.statuses) if status is None]
         for rank in late:
             os.kill(self.pids[rank], signal.SIGUSR1)  # it says where it is
@@ -224,7 +260,8 @@ class Pool:
             else:
                 os.kill(pid, signal.SIGUSR1)
                 states[rank] = "gave no answer in time"
-        time.sleep(0.3)  # for the stacks to be written
+        if any("in time" in state for state in states.values()):
+            time.sleep(0.3)  # for the stacks to be written
         parts = []
         for rank, state in states.items():
             with open(self.folder / f"log.{rank}", errors="replace") as log:

@@ -266,8 +266,7 @@ def abort(rank: Rank) -> None:
         time.sleep(0.5)
         dist.distributed_c10d._abort_process_group()
     assert not dist.is_initialized()
-    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
-    dist.init_process_group(rank.backend)
+    rank.join(init_method=f"file://{rank.folder}/store")
     check(None, rank.size)
     dist.destroy_process_group()
 

@@ -185,7 +185,7 @@ def infinities(rank: Rank, name: str) -> None:
 
 
 def narrow_floats(rank: Rank, name: str) -> None:
-    """16 bits are added up in 32 and rounded once: 2^k + 1 + … is exact although no partial sum is."""
+    """16 bits are added up in 32 and rounded once: 2^k + 1 + 1 is exact, 2^k + 1 alone is not."""
     dtype = dtype_of(name)
     step = 1 / torch.finfo(dtype).eps  # the first integer whose successor is not a number
     values = [2 * step, 1.0, 1.0, 0.0][: rank.size]
