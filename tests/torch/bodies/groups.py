@@ -183,7 +183,7 @@ def detail(rank: Rank) -> str:
 
 def sequence_numbers(rank: Rank) -> None:
     """One more for each collective, the same on all ranks, for each group its own. Only the
-    backend's object tells: torch 2.13 refuses to ask a plugin through the group, which is pinned."""
+    backend's object tells: torch 2.13 refuses to ask a plugin by the group, which is pinned."""
     group = dist.new_group()
     backend, world = group._get_backend(CPU), dist.group.WORLD._get_backend(CPU)
     check(group, rank.size)
