@@ -11,10 +11,9 @@ Importing this opens no library, no socket and starts no thread.
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from flexlink.buffers import empty
-from flexlink.communicator import Communicator
 from flexlink.errors import (
     CudaError,
     FlexlinkError,
@@ -26,8 +25,21 @@ from flexlink.errors import (
     SystemError_,
     TimeoutError_,
 )
-from flexlink.handle import Handle, group
-from flexlink.operations import PreMulSum
+
+if TYPE_CHECKING:
+    from flexlink.buffers import empty
+    from flexlink.communicator import Communicator
+    from flexlink.handle import Handle, group
+    from flexlink.operations import PreMulSum
+
+# What is imported on first use: torch imports this package in every program that imports torch.
+_HOMES = {
+    "Communicator": "communicator",
+    "Handle": "handle",
+    "PreMulSum": "operations",
+    "empty": "buffers",
+    "group": "handle",
+}
 
 __version__ = "0.1.0"
 
@@ -49,6 +61,14 @@ __all__ = [
     "init",
     "unique_id",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def unique_id() -> bytes:
@@ -78,6 +98,7 @@ def init(comm: Any = None) -> Communicator:
         FlexlinkError: the library's own error, with its text.
     """
     from flexlink import rendezvous
+    from flexlink.communicator import Communicator
 
     if comm is not None:
         key = rendezvous.through_mpi(unique_id, comm)

@@ -4,33 +4,44 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <string_view>
 
 namespace flexlink::pytorch {
 namespace {
 
-constexpr const char* kIdKey = "flexlink/unique_id";
 constexpr size_t kPrefix = sizeof("flexlink:") - 1;
+
+// torchrun's store outlives an attempt, with what a dead one has left there.
+std::string idKey() {
+  const char* attempt = std::getenv("TORCHELASTIC_RESTART_COUNT");
+  return std::string("flexlink/unique_id/") + (attempt != nullptr ? attempt : "0");
+}
 
 ncclUniqueId agreeOnId(const Backend::Group& group) {
   ncclUniqueId id;
   if (group.rank == 0) {
     check(library().ncclGetUniqueId(&id), "ncclGetUniqueId");
     const auto* bytes = reinterpret_cast<const uint8_t*>(&id);
-    group.store->set(kIdKey, std::vector<uint8_t>(bytes, bytes + sizeof id));
+    group.store->set(idKey(), std::vector<uint8_t>(bytes, bytes + sizeof id));
     return id;
   }
-  std::vector<uint8_t> bytes = group.store->get(kIdKey);
-  TORCH_CHECK(bytes.size() == sizeof id, "flexlink: the store's ", kIdKey, " has ", bytes.size(),
+  std::vector<uint8_t> bytes = group.store->get(idKey());
+  TORCH_CHECK(bytes.size() == sizeof id, "flexlink: the store's ", idKey(), " has ", bytes.size(),
               " bytes, not ", sizeof id, ": another program uses this store");
   std::memcpy(&id, bytes.data(), sizeof id);
   return id;
 }
 
 // The key goes once all have it, so that a later group with the same store finds none of ours.
-std::shared_ptr<Communicator> meet(const Backend::Group& group) {
-  auto comm = Communicator::create(agreeOnId(group), group.rank, group.size, group.name);
-  if (group.rank == 0) group.store->deleteKey(kIdKey);
+std::shared_ptr<Communicator> meet(Backend::Group* group) {
+  const ncclUniqueId id = agreeOnId(*group);
+  auto comm = Communicator::create(id, group->rank, group->size, group->name);
+  if (group->rank == 0) group->store->deleteKey(idKey());
+  const std::hash<std::string_view> hash;
+  group->key = "flexlink/" + std::to_string(hash({id.internal, sizeof id.internal})) + "/";
   return comm;
 }
 
@@ -57,19 +68,20 @@ std::shared_ptr<SharedAllocator> sharedAllocator() {
 
 }  // namespace
 
-Backend::Backend(const Group& group) : Backend(group, meet(group), nullptr) {}
+c10::intrusive_ptr<Backend> Backend::create(Group group) {
+  std::shared_ptr<Communicator> comm = meet(&group);
+  return c10::make_intrusive<Backend>(std::move(group), std::move(comm));
+}
 
-Backend::Backend(const Group& group, std::shared_ptr<Communicator> comm,
-                 std::shared_ptr<Communicator> messages)
+Backend::Backend(Group group, std::shared_ptr<Communicator> comm)
     : c10d::Backend(group.rank, group.size),
-      group_(group),
+      group_(std::move(group)),
       comm_(std::move(comm)),
       stream_(std::make_shared<Stream>()),
-      messages_(std::make_shared<PointToPoint>(messages ? std::move(messages) : comm_->duplicate(),
-                                               group.rank, group.size)),
-      timeoutMillis_(group.timeout.count()) {
+      messages_(std::make_shared<PointToPoint>(comm_->duplicate(), rank_, size_)),
+      timeoutMillis_(group_.timeout.count()) {
   init();
-  setTimeout(group.timeout);
+  setTimeout(group_.timeout);
 }
 
 Backend::~Backend() {
@@ -139,8 +151,8 @@ Backend::WorkPtr Backend::endCoalescing() {
 
 // Over the store, so that a rank that does not come leaves nothing half done in the communicator.
 void Backend::monitoredBarrier(const c10d::BarrierOptions& opts, bool waitAllRanks) {
-  const std::string round =
-      "flexlink/barrier/" + std::to_string(barriers_.fetch_add(1, std::memory_order_relaxed)) + "/";
+  const std::string round = group_.key + "barrier/" +
+                            std::to_string(barriers_.fetch_add(1, std::memory_order_relaxed)) + "/";
   auto limit = opts.timeout == c10d::kUnsetTimeout
                    ? std::chrono::milliseconds(timeoutMillis_.load(std::memory_order_relaxed))
                    : opts.timeout;
@@ -160,16 +172,16 @@ void Backend::monitoredBarrier(const c10d::BarrierOptions& opts, bool waitAllRan
     try {
       group_.store->wait({round + std::to_string(rank)}, rest);
     } catch (const c10::Error&) {
-      missing += (missing.empty() ? "" : ", ") + std::to_string(rank);
+      missing += (missing.empty() ? "rank " : ", rank ") + std::to_string(rank);
     }
   }
-  std::string text = "ok";
   if (missing.empty()) {
     group_.store->set(round + "verdict", std::vector<uint8_t>{1});
     return;
   }
-  text = "flexlink: monitored_barrier: rank(s) " + missing + " of the group did not come within " +
-         std::to_string(limit.count()) + " ms";
+  const std::string text = "flexlink: monitored_barrier: " + missing +
+                           " of the group did not come within " + std::to_string(limit.count()) +
+                           " ms";
   group_.store->set(round + "verdict", std::vector<uint8_t>(text.begin(), text.end()));
   C10_THROW_ERROR(DistBackendError, text);
 }
@@ -211,11 +223,14 @@ c10::intrusive_ptr<c10d::Backend> Backend::shrink(const std::vector<int64_t>& ex
   Group rest = group_;
   rest.size = size_ - static_cast<int>(gone.size());
   rest.rank = rank_;
-  for (int rank : gone) rest.rank -= rank < rank_ ? 1 : 0;
+  for (int rank : gone) {
+    rest.rank -= rank < rank_ ? 1 : 0;
+    rest.key += "-" + std::to_string(rank);
+  }
+  rest.key += "/";
   if (options) rest.timeout = options->timeout;
-  auto comm = comm_->shrink(gone, failed);
-  return c10::intrusive_ptr<c10d::Backend>(
-      c10::intrusive_ptr<Backend>::unsafe_steal_from_new(new Backend(rest, comm, nullptr)));
+  std::shared_ptr<Communicator> comm = comm_->shrink(gone, failed);
+  return c10::make_intrusive<Backend>(std::move(rest), std::move(comm));
 }
 
 bool Backend::supportsTensorAlloc(c10::DeviceIndex) { return true; }

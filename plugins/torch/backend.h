@@ -35,10 +35,13 @@ class Backend final : public c10d::Backend {
     int size = 1;
     std::chrono::milliseconds timeout = kBackendDefaultTimeout;
     std::string name;
+    std::string key;  // of this group alone in the store; empty: not agreed yet
   };
 
   // All ranks of the group call this.
-  explicit Backend(const Group& group);
+  static c10::intrusive_ptr<Backend> create(Group group);
+  // Over a communicator of these ranks that is there already; its key is agreed.
+  Backend(Group group, std::shared_ptr<Communicator> comm);
   ~Backend() override;
 
   const std::string getBackendName() const override { return "flexlink"; }
@@ -104,8 +107,6 @@ class Backend final : public c10d::Backend {
  private:
   using Call = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
 
-  Backend(const Group& group, std::shared_ptr<Communicator> comm,
-          std::shared_ptr<Communicator> messages);
   WorkInfo info(c10d::OpType type, const char* title, std::chrono::milliseconds timeout);
   c10::intrusive_ptr<Work> run(const WorkInfo& info, Tensors inputs, Tensors outputs,
                                const Call& call, std::function<void()> after = nullptr);

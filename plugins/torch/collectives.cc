@@ -22,6 +22,7 @@ const std::vector<at::Tensor>& onlyList(const std::vector<std::vector<at::Tensor
               lists.size());
   TORCH_CHECK(lists.front().size() == static_cast<size_t>(size), "flexlink: ", what, " takes ",
               size, " tensors, one for each rank, not ", lists.front().size());
+  for (const at::Tensor& each : lists.front()) (void)movable(each, what);
   return lists.front();
 }
 

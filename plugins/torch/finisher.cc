@@ -21,10 +21,12 @@ Finisher& Finisher::instance() {
   return *finisher;
 }
 
-Finisher::Finisher() {
+// With the mutex.
+void Finisher::addThread() {
   std::thread thread([this] { loop(); });
   pthread_setname_np(thread.native_handle(), "flexlink-torch");
   thread.detach();
+  ++idle_;
 }
 
 void Finisher::whenFinished(const Ticket& ticket, std::function<void()> what) {
@@ -47,18 +49,25 @@ void Finisher::push(std::function<void()> what) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     ready_.push_back(std::move(what));
+    if (idle_ == 0) addThread();
   }
   some_.notify_one();
 }
 
+// A thread is counted as idle from its start on. Who takes something leaves another one behind.
 void Finisher::loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    std::unique_lock<std::mutex> lock(mutex_);
     some_.wait(lock, [this] { return !ready_.empty(); });
     std::function<void()> what = std::move(ready_.front());
     ready_.pop_front();
+    if (--idle_ == 0) addThread();
     lock.unlock();
     what();
+    what = nullptr;
+    lock.lock();
+    if (idle_ == kIdle) return;
+    ++idle_;
   }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plugin's one thread: runs what must follow when a piece of work is finished and nobody waits
-// for it (futures, messages whose header has come). It starts with the first such case.
+// Runs what must follow when a piece of work is finished and nobody waits for it: futures, messages
+// whose header has come. Its threads start with the first such case. What follows may be a callback
+// of the user's that waits for a future itself (PowerSGD's does), so there is always one more
+// thread than callbacks that run.
 #pragma once
 
 #include <condition_variable>
@@ -20,11 +22,15 @@ class Finisher {
   void whenFinished(const Ticket& ticket, std::function<void()> what);
 
  private:
-  Finisher();
+  static constexpr int kIdle = 2;  // threads that stay
+
+  Finisher() = default;
   void push(std::function<void()> what);
+  void addThread();
   void loop();
 
-  std::mutex mutex_;  // guards ready_; a leaf lock
+  std::mutex mutex_;  // guards the rest; a leaf lock
+  int idle_ = 0;
   std::condition_variable some_;
   std::deque<std::function<void()>> ready_;
 };

@@ -14,7 +14,7 @@ c10::intrusive_ptr<Backend> make(const std::string& library,
                                  std::chrono::milliseconds timeout, const std::string& name) {
   flexlink::pytorch::openLibrary(library);
   py::gil_scoped_release others;
-  return c10::make_intrusive<Backend>(Backend::Group{store, rank, size, timeout, name});
+  return Backend::create({store, rank, size, timeout, name, ""});
 }
 
 }  // namespace
