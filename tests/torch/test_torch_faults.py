@@ -46,7 +46,7 @@ def test_every_survivor_names_who_was_killed(
 @only_flexlink
 def test_survivors_go_on_in_a_smaller_world_twice(fresh_ranks: Fresh) -> None:
     outcomes = fresh_ranks(4, "faults:shrink", 2).finish(40)
-    victims = [outcomes.pop(2), outcomes.pop(0)]
+    victims = [outcomes.pop(3), outcomes.pop(2)]
     assert [victim.status for victim in victims] == [-signal.SIGKILL] * 2
     expect_all_passed(outcomes)
 

@@ -240,7 +240,7 @@ def pinned(rank: Rank) -> None:
         dist.distributed_c10d._set_pg_timeout(timedelta(seconds=9))
     assert any("only supported for either nccl or gloo" in str(w.message) for w in caught)
     backend = dist.group.WORLD._get_backend(CPU)
-    assert backend.supports_splitting
+    assert not backend.supports_splitting
     fails(RuntimeError, ["No device associated", "does not support splitting"],
           lambda: dist.split_group(split_ranks=[list(range(rank.size))]))  # fmt: skip
     check(None, rank.size)

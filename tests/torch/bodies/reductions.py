@@ -26,8 +26,8 @@ def inputs_of(
     op: str, dtype: torch.dtype, count: int, size: int, key: int = 0
 ) -> list[torch.Tensor]:
     """What each rank of a group brings; multiples of its size where the mean is asked for."""
-    scale = size if op == "AVG" else 1
-    return [numbers(dtype, count, key + i) * scale for i in range(size)]
+    inputs = [numbers(dtype, count, key + i) for i in range(size)]
+    return [each * size for each in inputs] if op == "AVG" else inputs
 
 
 def all_reduce(rank: Rank, name: str, op: str) -> None:
@@ -266,9 +266,15 @@ def unlike_types(rank: Rank) -> None:
     outputs = [torch.ones(4, dtype=torch.float64) for _ in range(team.size)]
     fails((RuntimeError, ValueError), ["type"], lambda: dist.all_gather(outputs, x))
     wrong = [torch.ones(4) for _ in range(team.size + 1)]
-    fails((RuntimeError, ValueError), ["size", "length"], lambda: dist.all_gather(wrong, x))
+    fails(
+        (RuntimeError, ValueError), ["size", "length", "tensors"], lambda: dist.all_gather(wrong, x)
+    )
     short = torch.ones(4 * team.size - 1)
-    fails((RuntimeError, ValueError), ["size"], lambda: dist.all_gather_into_tensor(short, x))
+    fails(
+        (RuntimeError, ValueError),
+        ["size", "elements"],
+        lambda: dist.all_gather_into_tensor(short, x),
+    )
     dist.all_reduce(x)
     same(x, torch.full((4,), float(team.size)))
 
