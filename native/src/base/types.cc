@@ -11,7 +11,7 @@ const char* typeName(DataType type) {
 }
 
 const char* opName(ReduceOp op) {
-  static constexpr const char* kNames[] = {"sum", "prod", "max", "min", "avg",
+  static constexpr const char* kNames[] = {"sum",       "prod",   "max",   "min",   "avg",
                                            "premulsum", "bitand", "bitor", "bitxor"};
   return kNames[static_cast<int>(op)];
 }

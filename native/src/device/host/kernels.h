@@ -15,9 +15,9 @@ namespace flexlink {
 // saturates). Integer sums and products wrap around; kAvg divides by `divisor` (integers: toward
 // zero, after the wrapped sum); kPreMulSum rounds each product before it is added. Max and min give
 // one of the operands: the left one where both are equal, any one with NaN. A single source is
-// handed on unchanged by sum, prod, max, min and the bitwise ops (integers only). The bits are the same on every CPU, but for NaN
-// payloads. Any dst may be any of the srcs (same start address); other overlap is not allowed. No
-// alignment is needed; streaming needs that of the type.
+// handed on unchanged by sum, prod, max, min and the bitwise ops (integers only). The bits are the
+// same on every CPU, but for NaN payloads. Any dst may be any of the srcs (same start address);
+// other overlap is not allowed. No alignment is needed; streaming needs that of the type.
 struct FoldArgs {
   void* const* dsts;  // nDsts pointers, 1..16
   int nDsts;
