@@ -60,7 +60,7 @@ TYPE_NAMES = (
     "float8e4m3",
     "float8e5m2",
 )
-OP_NAMES = ("sum", "prod", "max", "min", "avg", "premulsum")
+OP_NAMES = ("sum", "prod", "max", "min", "avg", "premulsum", "bitand", "bitor", "bitxor")
 
 
 def name_of(names: tuple[str, ...], number: int) -> str:

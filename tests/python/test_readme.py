@@ -17,7 +17,7 @@ FLEXLINK = [sys.executable, "-m", "flexlink"]
 
 
 def test_the_python_example_runs_on_four_ranks(flexlink_run: Run) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)  # the second is torch's
     check = (
         "\nassert (x == sum(range(comm.size))).all()\n"
         "assert everything.shape == (comm.size * 1000,)\n"
