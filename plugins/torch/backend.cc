@@ -84,9 +84,10 @@ Backend::Backend(Group group, std::shared_ptr<Communicator> comm)
   setTimeout(group_.timeout);
 }
 
+// Without shutdown(): the program ends, and nobody is to wait for a peer that does not come.
 Backend::~Backend() {
-  messages_->close();
-  comm_->close();
+  messages_->busy() ? messages_->abort() : messages_->close();
+  stream_->busy() ? comm_->abort() : comm_->close();
 }
 
 c10::intrusive_ptr<Backend::Options> Backend::getBackendOptions() {
@@ -96,19 +97,25 @@ c10::intrusive_ptr<Backend::Options> Backend::getBackendOptions() {
   return options;
 }
 
-WorkInfo Backend::info(c10d::OpType type, const char* title, std::chrono::milliseconds timeout) {
+WorkInfo Backend::info(c10d::OpType type, const char* title) {
   WorkInfo what;
   what.rank = rank_;
   what.type = type;
   what.title = title;
   what.name = title + kPrefix;
   what.seq = c10d::isP2POp(type) ? 0 : seq_.fetch_add(1, std::memory_order_relaxed) + 1;
-  if (timeout != c10d::kUnsetTimeout) what.timeout = timeout;
   return what;
 }
 
 c10::intrusive_ptr<Work> Backend::run(const WorkInfo& what, Tensors inputs, Tensors outputs,
-                                      const Call& call, std::function<void()> after) {
+                                      const Communicator::Call& call, std::function<void()> after) {
+  if (what.blocking) {
+    auto work = c10::make_intrusive<EnqueuedWork>(what, Ticket(), comm_, std::move(inputs),
+                                                  std::move(outputs), std::move(after));
+    check(comm_->run(what.name, call), what.name);
+    work->advance(std::chrono::microseconds(0));
+    return work;
+  }
   Ticket ticket = comm_->issue(what.name, stream_, call);
   return c10::make_intrusive<EnqueuedWork>(what, std::move(ticket), comm_, std::move(inputs),
                                            std::move(outputs), std::move(after));
@@ -144,9 +151,8 @@ Backend::WorkPtr Backend::endCoalescing() {
   for (const auto& part : parts) {
     for (const at::Tensor& each : part->result()) outputs.push_back(each);
   }
-  return c10::make_intrusive<JointWork>(
-      info(c10d::OpType::COALESCED, "flexlink:coalesced", c10d::kUnsetTimeout), std::move(parts),
-      std::move(outputs));
+  return c10::make_intrusive<JointWork>(info(c10d::OpType::COALESCED, "flexlink:coalesced"),
+                                        std::move(parts), std::move(outputs));
 }
 
 // Over the store, so that a rank that does not come leaves nothing half done in the communicator.

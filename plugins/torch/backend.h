@@ -107,9 +107,17 @@ class Backend final : public c10d::Backend {
  private:
   using Call = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
 
-  WorkInfo info(c10d::OpType type, const char* title, std::chrono::milliseconds timeout);
+  WorkInfo info(c10d::OpType type, const char* title);
+  template <typename OpOptions>
+  WorkInfo info(c10d::OpType type, const char* title, const OpOptions& opts) {
+    WorkInfo what = info(type, title);
+    if (opts.timeout != c10d::kUnsetTimeout) what.timeout = opts.timeout;
+    what.blocking = !opts.asyncOp && what.timeout.count() == 0;
+    return what;
+  }
   c10::intrusive_ptr<Work> run(const WorkInfo& info, Tensors inputs, Tensors outputs,
-                               const Call& call, std::function<void()> after = nullptr);
+                               const Communicator::Call& call,
+                               std::function<void()> after = nullptr);
   WorkPtr noted(c10::intrusive_ptr<Work> work);
   WorkPtr gatherUneven(const WorkInfo& info, Tensors outputs, const at::Tensor& input);
   WorkPtr reduceScatterUneven(const WorkInfo& info, const at::Tensor& output, Tensors inputs,

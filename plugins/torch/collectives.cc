@@ -77,7 +77,7 @@ Backend::WorkPtr Backend::allreduce(Tensors& tensors, const c10d::AllreduceOptio
   const at::Tensor& tensor = only(tensors, "all_reduce");
   Reduction reduction(tensor, opts.reduceOp, "all_reduce");
   Elements all = reduction.elements(tensor);
-  return noted(run(info(OpType::ALLREDUCE, "flexlink:all_reduce", opts.timeout), tensors, tensors,
+  return noted(run(info(OpType::ALLREDUCE, "flexlink:all_reduce", opts), tensors, tensors,
                    [&](ncclComm_t comm, cudaStream_t stream) {
                      return reduction.with(comm, [&](ncclRedOp_t op) {
                        return library().ncclAllReduce(all.data, all.data, all.count, all.type, op,
@@ -100,7 +100,7 @@ Backend::WorkPtr Backend::allreduce_coalesced(Tensors& tensors,
     Elements all = reduction.elements(tensor);
     calls.emplace_back(std::move(reduction), all);
   }
-  return noted(run(info(OpType::ALLREDUCE_COALESCED, "flexlink:all_reduce_coalesced", opts.timeout),
+  return noted(run(info(OpType::ALLREDUCE_COALESCED, "flexlink:all_reduce_coalesced", opts),
                    tensors, tensors, [&](ncclComm_t comm, cudaStream_t stream) {
                      return grouped([&] {
                        ncclResult_t result = ncclSuccess;
@@ -119,7 +119,7 @@ Backend::WorkPtr Backend::allreduce_coalesced(Tensors& tensors,
 Backend::WorkPtr Backend::broadcast(Tensors& tensors, const c10d::BroadcastOptions& opts) {
   Elements all = movable(only(tensors, "broadcast"), "broadcast");
   const int root = peerOf(static_cast<int>(opts.rootRank), "broadcast");
-  return noted(run(info(OpType::BROADCAST, "flexlink:broadcast", opts.timeout), tensors, tensors,
+  return noted(run(info(OpType::BROADCAST, "flexlink:broadcast", opts), tensors, tensors,
                    [&](ncclComm_t comm, cudaStream_t stream) {
                      return library().ncclBroadcast(all.data, all.data, all.count, all.type, root,
                                                     comm, stream);
@@ -131,7 +131,7 @@ Backend::WorkPtr Backend::reduce(Tensors& tensors, const c10d::ReduceOptions& op
   Reduction reduction(tensor, opts.reduceOp, "reduce");
   Elements all = reduction.elements(tensor);
   const int root = peerOf(static_cast<int>(opts.rootRank), "reduce");
-  return noted(run(info(OpType::REDUCE, "flexlink:reduce", opts.timeout), tensors, tensors,
+  return noted(run(info(OpType::REDUCE, "flexlink:reduce", opts), tensors, tensors,
                    [&](ncclComm_t comm, cudaStream_t stream) {
                      return reduction.with(comm, [&](ncclRedOp_t op) {
                        return library().ncclReduce(all.data, all.data, all.count, all.type, op,
@@ -144,7 +144,7 @@ Backend::WorkPtr Backend::allgather(TensorLists& outputs, Tensors& inputs,
                                     const c10d::AllgatherOptions& opts) {
   const at::Tensor& input = only(inputs, "all_gather");
   const Tensors& list = onlyList(outputs, "all_gather", size_);
-  WorkInfo what = info(OpType::ALLGATHER, "flexlink:all_gather", opts.timeout);
+  WorkInfo what = info(OpType::ALLGATHER, "flexlink:all_gather", opts);
   if (!alike(list, input)) return gatherUneven(what, list, input);
   Elements own = movable(input, what.name);
   at::Tensor flat = flatOver(list);
@@ -186,8 +186,8 @@ Backend::WorkPtr Backend::_allgather_base(at::Tensor& output, at::Tensor& input,
   checkPair(output, input, size_, "all_gather_into_tensor");
   Elements own = movable(input, "all_gather_into_tensor");
   Elements all = movable(output, "all_gather_into_tensor");
-  return noted(run(info(OpType::_ALLGATHER_BASE, "flexlink:all_gather_into_tensor", opts.timeout),
-                   {input}, {output}, [&](ncclComm_t comm, cudaStream_t stream) {
+  return noted(run(info(OpType::_ALLGATHER_BASE, "flexlink:all_gather_into_tensor", opts), {input},
+                   {output}, [&](ncclComm_t comm, cudaStream_t stream) {
                      return library().ncclAllGather(own.data, all.data, own.count, own.type, comm,
                                                     stream);
                    }));
@@ -208,8 +208,8 @@ Backend::WorkPtr Backend::allgather_coalesced(TensorLists& outputs, Tensors& inp
     works.push_back(c10::static_intrusive_pointer_cast<Work>(allgather(one, input, opts)));
   }
   return c10::make_intrusive<JointWork>(
-      info(OpType::ALLGATHER_COALESCED, "flexlink:all_gather_coalesced", opts.timeout),
-      std::move(works), std::move(results));
+      info(OpType::ALLGATHER_COALESCED, "flexlink:all_gather_coalesced", opts), std::move(works),
+      std::move(results));
 }
 
 Backend::WorkPtr Backend::allgather_into_tensor_coalesced(Tensors& outputs, Tensors& inputs,
@@ -232,9 +232,9 @@ Backend::WorkPtr Backend::allgather_into_tensor_coalesced(Tensors& outputs, Tens
       return result;
     });
   };
-  return noted(run(
-      info(OpType::ALLGATHER_COALESCED, "flexlink:all_gather_into_tensor_coalesced", opts.timeout),
-      inputs, outputs, call));
+  return noted(
+      run(info(OpType::ALLGATHER_COALESCED, "flexlink:all_gather_into_tensor_coalesced", opts),
+          inputs, outputs, call));
 }
 
 Backend::WorkPtr Backend::gather(TensorLists& outputs, Tensors& inputs,
@@ -257,7 +257,7 @@ Backend::WorkPtr Backend::gather(TensorLists& outputs, Tensors& inputs,
   std::function<void()> after;
   if (flat.defined()) after = [flat, list] { spread(flat, list); };
   return noted(run(
-      info(OpType::GATHER, "flexlink:gather", opts.timeout), inputs, list,
+      info(OpType::GATHER, "flexlink:gather", opts), inputs, list,
       [&](ncclComm_t comm, cudaStream_t stream) {
         return library().ncclGather(own.data, to, own.count, own.type, root, comm, stream);
       },
@@ -283,7 +283,7 @@ Backend::WorkPtr Backend::scatter(Tensors& outputs, TensorLists& inputs,
   const void* from = flat.defined() ? flat.const_data_ptr() : nullptr;
   Tensors kept;
   if (flat.defined()) kept.push_back(flat);
-  return noted(run(info(OpType::SCATTER, "flexlink:scatter", opts.timeout), kept, outputs,
+  return noted(run(info(OpType::SCATTER, "flexlink:scatter", opts), kept, outputs,
                    [&](ncclComm_t comm, cudaStream_t stream) {
                      return library().ncclScatter(from, own.data, own.count, own.type, root, comm,
                                                   stream);
@@ -294,7 +294,7 @@ Backend::WorkPtr Backend::reduce_scatter(Tensors& outputs, TensorLists& inputs,
                                          const c10d::ReduceScatterOptions& opts) {
   const at::Tensor& output = only(outputs, "reduce_scatter");
   const Tensors& list = onlyList(inputs, "reduce_scatter", size_);
-  WorkInfo what = info(OpType::REDUCE_SCATTER, "flexlink:reduce_scatter", opts.timeout);
+  WorkInfo what = info(OpType::REDUCE_SCATTER, "flexlink:reduce_scatter", opts);
   if (!alike(list, output)) return reduceScatterUneven(what, output, list, opts.reduceOp);
   at::Tensor flat = flatOver(list);
   collect(list, flat);
@@ -342,14 +342,13 @@ Backend::WorkPtr Backend::_reduce_scatter_base(at::Tensor& output, at::Tensor& i
   Reduction reduction(output, opts.reduceOp, kName);
   Elements own = reduction.elements(output);
   Elements all = reduction.elements(input);
-  return noted(
-      run(info(OpType::_REDUCE_SCATTER_BASE, "flexlink:reduce_scatter_tensor", opts.timeout),
-          {input}, {output}, [&](ncclComm_t comm, cudaStream_t stream) {
-            return reduction.with(comm, [&](ncclRedOp_t op) {
-              return library().ncclReduceScatter(all.data, own.data, own.count, own.type, op, comm,
-                                                 stream);
-            });
-          }));
+  return noted(run(info(OpType::_REDUCE_SCATTER_BASE, "flexlink:reduce_scatter_tensor", opts),
+                   {input}, {output}, [&](ncclComm_t comm, cudaStream_t stream) {
+                     return reduction.with(comm, [&](ncclRedOp_t op) {
+                       return library().ncclReduceScatter(all.data, own.data, own.count, own.type,
+                                                          op, comm, stream);
+                     });
+                   }));
 }
 
 Backend::WorkPtr Backend::reduce_scatter_tensor_coalesced(Tensors& outputs, Tensors& inputs,
@@ -362,10 +361,9 @@ Backend::WorkPtr Backend::reduce_scatter_tensor_coalesced(Tensors& outputs, Tens
     works.push_back(c10::static_intrusive_pointer_cast<Work>(
         _reduce_scatter_base(outputs[i], inputs[i], opts)));
   }
-  return c10::make_intrusive<JointWork>(
-      info(OpType::REDUCE_SCATTER_TENSOR_COALESCED, "flexlink:reduce_scatter_tensor_coalesced",
-           opts.timeout),
-      std::move(works), outputs);
+  return c10::make_intrusive<JointWork>(info(OpType::REDUCE_SCATTER_TENSOR_COALESCED,
+                                             "flexlink:reduce_scatter_tensor_coalesced", opts),
+                                        std::move(works), outputs);
 }
 
 Backend::WorkPtr Backend::alltoall_base(at::Tensor& output, at::Tensor& input,
@@ -377,7 +375,7 @@ Backend::WorkPtr Backend::alltoall_base(at::Tensor& output, at::Tensor& input,
               input.scalar_type(), " to ", output.scalar_type(), ": types must be the same");
   c10d::checkSplitSizes(inputSplits, input, size_);
   c10d::checkSplitSizes(outputSplits, output, size_);
-  WorkInfo what = info(OpType::ALLTOALL_BASE, "flexlink:all_to_all_single", opts.timeout);
+  WorkInfo what = info(OpType::ALLTOALL_BASE, "flexlink:all_to_all_single", opts);
   Elements from = movable(input, kName);
   Elements to = movable(output, kName);
   if (inputSplits.empty() && outputSplits.empty()) {
@@ -398,8 +396,8 @@ Backend::WorkPtr Backend::alltoall(Tensors& outputs, Tensors& inputs,
   const auto size = static_cast<size_t>(size_);
   TORCH_CHECK(outputs.size() == size && inputs.size() == size, "flexlink: all_to_all takes ", size_,
               " tensors, one for each rank, not ", inputs.size(), " and ", outputs.size());
-  return exchange(info(OpType::ALLTOALL, "flexlink:all_to_all", opts.timeout), inputs, outputs,
-                  inputs, outputs);
+  return exchange(info(OpType::ALLTOALL, "flexlink:all_to_all", opts), inputs, outputs, inputs,
+                  outputs);
 }
 
 // Element i of `parts` goes to rank i, whose message becomes element i of `wholes`.
@@ -431,7 +429,7 @@ Backend::WorkPtr Backend::exchange(const WorkInfo& what, Tensors inputs, Tensors
 Backend::WorkPtr Backend::barrier(const c10d::BarrierOptions& opts) {
   at::Tensor token = at::zeros({1}, at::kByte);
   void* data = token.data_ptr();
-  return noted(run(info(OpType::BARRIER, "flexlink:barrier", opts.timeout), {token}, {},
+  return noted(run(info(OpType::BARRIER, "flexlink:barrier", opts), {token}, {},
                    [&](ncclComm_t comm, cudaStream_t stream) {
                      return library().ncclAllReduce(data, data, 1, ncclUint8, ncclSum, comm,
                                                     stream);
@@ -440,21 +438,20 @@ Backend::WorkPtr Backend::barrier(const c10d::BarrierOptions& opts) {
 
 Backend::WorkPtr Backend::send(Tensors& tensors, int to, int tag) {
   const at::Tensor& tensor = only(tensors, "send");
-  return noted(messages_->send(info(OpType::SEND, "flexlink:send", c10d::kUnsetTimeout), tensor,
-                               peerOf(to, "send"), tag));
+  return noted(
+      messages_->send(info(OpType::SEND, "flexlink:send"), tensor, peerOf(to, "send"), tag));
 }
 
 Backend::WorkPtr Backend::recv(Tensors& tensors, int from, int tag) {
   const at::Tensor& tensor = only(tensors, "recv");
-  return noted(messages_->receive(info(OpType::RECV, "flexlink:recv", c10d::kUnsetTimeout), tensor,
-                                  peerOf(from, "recv"), tag));
+  return noted(
+      messages_->receive(info(OpType::RECV, "flexlink:recv"), tensor, peerOf(from, "recv"), tag));
 }
 
 Backend::WorkPtr Backend::recvAnysource(Tensors& tensors, int tag) {
   const at::Tensor& tensor = only(tensors, "recv");
-  return noted(messages_->receive(
-      info(OpType::RECVANYSOURCE, "flexlink:recv_any_source", c10d::kUnsetTimeout), tensor, -1,
-      tag));
+  return noted(
+      messages_->receive(info(OpType::RECVANYSOURCE, "flexlink:recv_any_source"), tensor, -1, tag));
 }
 
 }  // namespace flexlink::pytorch

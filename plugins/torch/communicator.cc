@@ -4,20 +4,19 @@
 #include <c10/util/Exception.h>
 
 namespace flexlink::pytorch {
-namespace {
-
-[[noreturn]] void throwClosed(const char* what) {
-  C10_THROW_ERROR(DistBackendError, "flexlink: " + std::string(what) +
-                                        " on a process group that was shut down or aborted");
-}
-
-}  // namespace
 
 Stream::Stream() { check(library().flexlinkStreamCreate(&handle_), "flexlinkStreamCreate"); }
 
 Stream::~Stream() { library().flexlinkStreamDestroy(handle_); }
 
+bool Stream::busy() const {
+  uint64_t last = 0;
+  return library().flexlinkStreamRecord(handle_, &last) == ncclSuccess &&
+         library().flexlinkStreamWait(handle_, last, 0) == ncclInProgress;
+}
+
 ncclResult_t Ticket::wait(std::chrono::microseconds timeout) const {
+  if (!stream) return ncclSuccess;
   return library().flexlinkStreamWait(stream->handle(), number, timeout.count());
 }
 
@@ -33,69 +32,76 @@ std::shared_ptr<Communicator> Communicator::create(const ncclUniqueId& id, int r
 
 Communicator::~Communicator() { close(); }
 
+ncclComm_t Communicator::open(const char* what) const {
+  ncclComm_t handle = handle_.load(std::memory_order_acquire);
+  if (handle != nullptr) return handle;
+  C10_THROW_ERROR(DistBackendError, "flexlink: " + std::string(what) +
+                                        " on a process group that was shut down or aborted");
+}
+
 std::shared_ptr<Communicator> Communicator::duplicate() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (handle_ == nullptr) throwClosed("duplicate");
+  std::lock_guard<std::mutex> lock(order_);
   ncclComm_t twin = nullptr;
-  check(library().ncclCommSplit(handle_, 0, 0, &twin, nullptr), "ncclCommSplit");
+  check(library().ncclCommSplit(open("ncclCommSplit"), 0, 0, &twin, nullptr), "ncclCommSplit");
   return std::shared_ptr<Communicator>(new Communicator(twin));
 }
 
 std::shared_ptr<Communicator> Communicator::shrink(std::vector<int> excluded, bool failed) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (handle_ == nullptr) throwClosed("shrink");
+  std::lock_guard<std::mutex> lock(order_);
   ncclComm_t rest = nullptr;
-  check(library().ncclCommShrink(handle_, excluded.data(), static_cast<int>(excluded.size()), &rest,
-                                 nullptr, failed ? NCCL_SHRINK_ABORT : NCCL_SHRINK_DEFAULT),
+  check(library().ncclCommShrink(open("shrink"), excluded.data(), static_cast<int>(excluded.size()),
+                                 &rest, nullptr, failed ? NCCL_SHRINK_ABORT : NCCL_SHRINK_DEFAULT),
         "ncclCommShrink");
   return std::shared_ptr<Communicator>(new Communicator(rest));
 }
 
 Ticket Communicator::issue(const char* what, const std::shared_ptr<Stream>& stream,
-                           const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (handle_ == nullptr) throwClosed(what);
-  check(call(handle_, stream->handle()), what);
+                           const Call& call) {
+  std::lock_guard<std::mutex> lock(order_);
+  check(call(open(what), stream->handle()), what);
   Ticket ticket{stream, 0};
   check(library().flexlinkStreamRecord(stream->handle(), &ticket.number), what);
   return ticket;
 }
 
+ncclResult_t Communicator::run(const char* what, const Call& call) {
+  std::lock_guard<std::mutex> lock(order_);
+  return call(open(what), nullptr);
+}
+
 void Communicator::setTimeout(std::chrono::milliseconds timeout) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (handle_ == nullptr) throwClosed("setting the timeout");
   check(library().flexlinkCommSetTimeout(
-            handle_, std::chrono::duration_cast<std::chrono::microseconds>(timeout).count()),
+            open("setting the timeout"),
+            std::chrono::duration_cast<std::chrono::microseconds>(timeout).count()),
         "flexlinkCommSetTimeout");
 }
 
 ncclResult_t Communicator::asyncError() const {
-  std::lock_guard<std::mutex> lock(mutex_);
+  ncclComm_t handle = handle_.load(std::memory_order_acquire);
   ncclResult_t result = ncclInvalidUsage;
-  if (handle_ != nullptr) check(library().ncclCommGetAsyncError(handle_, &result), "asyncError");
+  if (handle != nullptr) check(library().ncclCommGetAsyncError(handle, &result), "asyncError");
   return result;
 }
 
 int Communicator::waitsFor() const {
-  std::lock_guard<std::mutex> lock(mutex_);
+  ncclComm_t handle = handle_.load(std::memory_order_acquire);
   int rank = -1;
-  if (handle_ != nullptr) library().flexlinkCommWaitsFor(handle_, &rank);
+  if (handle != nullptr) library().flexlinkCommWaitsFor(handle, &rank);
   return rank;
 }
 
 void Communicator::close() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (handle_ == nullptr) return;
-  library().ncclCommFinalize(handle_);  // fails where the communicator has: it is gone all the same
-  library().ncclCommDestroy(handle_);
-  handle_ = nullptr;
+  std::lock_guard<std::mutex> lock(order_);
+  ncclComm_t handle = handle_.exchange(nullptr, std::memory_order_acq_rel);
+  if (handle == nullptr) return;
+  library().ncclCommFinalize(handle);  // fails where the communicator has: it is gone all the same
+  library().ncclCommDestroy(handle);
 }
 
+// Not in the order of calls: it ends the one that another thread waits in.
 void Communicator::abort() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (handle_ == nullptr) return;
-  library().ncclCommAbort(handle_);
-  handle_ = nullptr;
+  ncclComm_t handle = handle_.exchange(nullptr, std::memory_order_acq_rel);
+  if (handle != nullptr) library().ncclCommAbort(handle);
 }
 
 }  // namespace flexlink::pytorch

@@ -2,6 +2,7 @@
 // A communicator of libflexlink on host memory, and streams to enqueue on.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -22,12 +23,13 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
 
   cudaStream_t handle() const { return handle_; }
+  bool busy() const;  // is there work that has not ended?
 
  private:
   cudaStream_t handle_ = nullptr;
 };
 
-// A piece of work that was enqueued.
+// A piece of work that was enqueued; without a stream: one that is finished.
 struct Ticket {
   std::shared_ptr<Stream> stream;
   uint64_t number = 0;
@@ -53,10 +55,15 @@ class Communicator {
   // The survivors call this; `excluded` need not live. `failed`: work under way is given up.
   std::shared_ptr<Communicator> shrink(std::vector<int> excluded, bool failed);
 
-  // Enqueues what `call` does with (communicator, stream) and gives the ticket of the last of it.
-  // Any thread; calls of several threads follow each other in some order.
-  Ticket issue(const char* what, const std::shared_ptr<Stream>& stream,
-               const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& call);
+  // What an operation does with (communicator, stream); stream NULL: it returns when it is done.
+  using Call = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
+
+  // Enqueues and gives the ticket of the last of it. Any thread; calls of several threads follow
+  // each other in some order.
+  Ticket issue(const char* what, const std::shared_ptr<Stream>& stream, const Call& call);
+
+  // As issue() and a wait, and faster: no other thread has a part in it.
+  ncclResult_t run(const char* what, const Call& call);
 
   // An operation that has not moved for so long fails on all ranks, and the communicator with it.
   void setTimeout(std::chrono::milliseconds timeout);
@@ -71,9 +78,10 @@ class Communicator {
 
  private:
   explicit Communicator(ncclComm_t handle) : handle_(handle) {}
+  ncclComm_t open(const char* what) const;
 
-  mutable std::mutex mutex_;  // guards handle_ and the order of calls
-  ncclComm_t handle_;         // NULL: closed
+  std::mutex order_;                // one call after the other; not for abort and questions
+  std::atomic<ncclComm_t> handle_;  // NULL: closed; acq_rel
 };
 
 }  // namespace flexlink::pytorch

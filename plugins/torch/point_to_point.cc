@@ -238,6 +238,14 @@ std::optional<Ticket> PointToPoint::underWay(int from) {
   return channels_[static_cast<size_t>(from)].underWay;
 }
 
+bool PointToPoint::busy() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return std::any_of(channels_.begin(), channels_.end(),
+                     [](const Channel& channel) { return channel.underWay.has_value(); }) ||
+         std::any_of(outgoing_.begin(), outgoing_.end(),
+                     [](const auto& stream) { return stream && stream->busy(); });
+}
+
 void PointToPoint::close() {
   bool open = false;
   {

@@ -52,7 +52,9 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint> {
 
   Communicator& communicator() { return *comm_; }
 
-  // Lets go of receives that nobody will answer; what was sent still arrives.
+  bool busy();  // are there messages under way?
+
+  // Lets go of receives that nobody has answered, and waits until what was sent has arrived.
   void close();
   void abort();
 

@@ -136,7 +136,7 @@ EnqueuedWork::EnqueuedWork(const WorkInfo& info, Ticket ticket, std::shared_ptr<
 
 // Nobody waited for it: its tensors live on until the library needs them no more.
 EnqueuedWork::~EnqueuedWork() {
-  if (ended()) return;
+  if (ended() || !ticket_.stream) return;
   Finisher::instance().whenFinished(ticket_,
                                     [inputs = std::move(inputs_), outputs = std::move(outputs_),
                                      after = std::move(after_)]() mutable {

@@ -22,6 +22,7 @@ struct WorkInfo {
   const char* title = nullptr;  // for the profiler, static: "flexlink:all_reduce"
   uint64_t seq = 0;
   std::chrono::milliseconds timeout{0};  // of a wait() that names none; 0: the communicator's
+  bool blocking = false;                 // the caller waits at once: the call itself may do it
 };
 
 // The part that all kinds share: it ends once, and futures end with it. Any thread.
