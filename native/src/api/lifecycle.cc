@@ -57,17 +57,23 @@ Status destroy(ncclComm_t comm) {
   return {};
 }
 
+// Runs body(communicator) whoever drives it meanwhile: for what any thread may do.
+template <typename Body>
+Status reach(ncclComm_t comm, Body&& body) {
+  FLEXLINK_TRY_ASSIGN(ncclComm * shell, readyShell(comm));
+  std::lock_guard<std::mutex> life(shell->life);
+  if (!shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+  body(*shell->impl);
+  return {};
+}
+
 Status revoke(ncclComm_t comm, int flags) {
   if (comm == nullptr) return {};
   FLEXLINK_TRY_ASSIGN(ncclComm * shell, readyShell(comm));
   if (flags != NCCL_REVOKE_DEFAULT) {
     return makeStatus(Code::kInvalidArgument, "ncclCommRevoke: flags must be 0, are 0x%x", flags);
   }
-  {
-    std::lock_guard<std::mutex> life(shell->life);
-    if (!shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
-    shell->impl->revoke();
-  }
+  FLEXLINK_TRY(reach(comm, [](Communicator& c) { c.revoke(); }));
   ShellLock lock(shell);
   if (shell->impl) shell->impl->drainOrFail();
   return {};
@@ -106,11 +112,7 @@ Status asyncError(ncclComm_t comm, ncclResult_t* out) {
 template <typename Ask>
 Status ask(ncclComm_t comm, int* out, Ask&& answer) {
   if (out == nullptr) return makeStatus(Code::kInvalidArgument, "the place for the answer is NULL");
-  FLEXLINK_TRY_ASSIGN(ncclComm * shell, readyShell(comm));
-  std::lock_guard<std::mutex> life(shell->life);
-  if (!shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
-  *out = answer(*shell->impl);
-  return {};
+  return reach(comm, [&](Communicator& c) { *out = answer(c); });
 }
 
 Status properties(Communicator& comm, ncclCommProperties_t* out) {
@@ -187,12 +189,9 @@ FLEXLINK_API(ncclResult_t, ncclCommFinalize, (ncclComm_t comm)) {
   });
 }
 FLEXLINK_OWN_API(ncclResult_t, flexlinkCommSetTimeout, (ncclComm_t comm, int64_t timeoutMicros)) {
-  return guarded([&]() -> Status {
-    FLEXLINK_TRY_ASSIGN(ncclComm * shell, readyShell(comm));
-    std::lock_guard<std::mutex> life(shell->life);
-    if (!shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
-    shell->impl->setTimeout(static_cast<double>(timeoutMicros) / 1e6);
-    return {};
+  return guarded([&] {
+    return reach(comm,
+                 [&](Communicator& c) { c.setTimeout(static_cast<double>(timeoutMicros) / 1e6); });
   });
 }
 FLEXLINK_OWN_API(ncclResult_t, flexlinkCommWaitsFor, (ncclComm_t comm, int* rank)) {

@@ -139,7 +139,7 @@ Call oneSidedCall(const OneSided& in) {
 Status putSignal(ncclComm* shell, const OneSided& in, Call call, ncclWindow_t handle,
                  size_t offset) {
   FLEXLINK_TRY(checkOneSided(*shell->impl, in));
-  size_t bytes = call.count * typeSize(call.type);
+  size_t bytes = bytesOf(call);
   FLEXLINK_TRY_ASSIGN(ncclWindow_vidmem * window, checkedWindow(shell, handle));
   const WindowPart& part = window->parts[static_cast<size_t>(in.peer)];
   if (offset > part.bytes || bytes > part.bytes - offset || (bytes != 0 && call.send == nullptr)) {

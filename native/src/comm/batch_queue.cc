@@ -10,9 +10,7 @@ namespace {
 std::unique_ptr<PendingBatch::Turn> turnOf(const Batch& batch) {
   auto turn = std::make_unique<PendingBatch::Turn>();
   std::vector<size_t>& ways = turn->ways;
-  for (const Call& call : batch.single) {
-    ways.push_back(2 * static_cast<size_t>(call.root) + (call.kind == Collective::kRecv ? 1 : 0));
-  }
+  for (const Call& call : batch.single) ways.push_back(wayOf(call));
   std::sort(ways.begin(), ways.end());
   ways.erase(std::unique(ways.begin(), ways.end()), ways.end());
   return turn;

@@ -62,7 +62,7 @@ double Communicator::estimate(const Call& call) const {
   const HostMap& hosts = parts_.hosts;
   const bool away = !isCollective(call.kind) && !hosts.sameHost(call.root);
   const bool wired = away || (isCollective(call.kind) && hosts.hosts() > 1);
-  const EstimateCall what{call.kind, static_cast<double>(call.count * typeSize(call.type)), away};
+  const EstimateCall what{call.kind, static_cast<double>(bytesOf(call)), away};
   const EstimateRanks who{hosts.ranks(), static_cast<int>(hosts.neighbours().size()),
                           hosts.hosts()};
   return estimateSeconds(what, who,

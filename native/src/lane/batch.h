@@ -47,6 +47,9 @@ struct Call {
 // Elements from the beginning of one rank's block to that of the next.
 constexpr size_t strideOf(const Call& call) { return call.stride != 0 ? call.stride : call.count; }
 
+// Of one rank's block.
+constexpr size_t bytesOf(const Call& call) { return call.count * typeSize(call.type); }
+
 constexpr bool isRooted(Collective kind) {
   return kind == Collective::kBroadcast || kind == Collective::kReduce ||
          kind == Collective::kGather || kind == Collective::kScatter;
@@ -58,6 +61,11 @@ constexpr bool folds(Collective kind) {
 constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }
 constexpr bool isMessage(Collective kind) {
   return kind == Collective::kSend || kind == Collective::kRecv;
+}
+
+// Of a call that concerns one peer: its direction of its pair, as an index below 2 * ranks.
+constexpr size_t wayOf(const Call& call) {
+  return 2 * static_cast<size_t>(call.root) + (call.kind == Collective::kRecv ? 1 : 0);
 }
 
 // Of an AlltoAll, a Gather or a Scatter: does `from` send something to `to`?

@@ -4,11 +4,6 @@
 #include <algorithm>
 
 namespace flexlink {
-namespace {
-
-size_t bytesOf(const Call& call) { return call.count * typeSize(call.type); }
-
-}  // namespace
 
 void CallsShown::show(const Begun& begun) {
   const Call& first = begun.calls->front();

@@ -53,8 +53,8 @@ inline uint64_t CallsShown::begin(const std::vector<Call>& calls) {
 
 inline void CallsShown::ended(const Call& call, uint64_t since, bool whole) {
   const bool shown = begun_.front().since == since;
-  const size_t bytes = call.count * typeSize(call.type);
-  endedAt_ = probe_->ended({call.seq, since, shown, whole}, probeCall(call, bytes), 0, lane_);
+  endedAt_ =
+      probe_->ended({call.seq, since, shown, whole}, probeCall(call, bytesOf(call)), 0, lane_);
 }
 
 inline void CallsShown::rest(const std::vector<Call>& calls) {

@@ -98,14 +98,14 @@ void HierLane::nextCall() {
   whole_ = {signatureOf(call_), countOf(call_)};
   segmentElements_ = hierSegmentElements(map_, call_);
   segments_ = std::max<size_t>(1, (call_.count + segmentElements_ - 1) / segmentElements_);
-  probe_->begin(call_.seq, probeCall(call_, call_.count * typeSize(call_.type)), kProbeLane);
+  probe_->begin(call_.seq, probeCall(call_, bytesOf(call_)), kProbeLane);
   probe_->phase(ProbePhase::kMoving, kProbeLane);
 }
 
 void HierLane::endCall() {
   probe_->end(call_.seq, 0, kProbeLane);
   operations_.fetch_add(1, std::memory_order_relaxed);
-  bytes_.fetch_add(call_.count * typeSize(call_.type), std::memory_order_relaxed);
+  bytes_.fetch_add(bytesOf(call_), std::memory_order_relaxed);
   nextCall();
 }
 

@@ -201,10 +201,6 @@ class MemoryLane final : public Lane {
   Progress pollBatch(Singles* singles, bool first);
   Progress pollSingle(const Call& call, Single* single);
   Progress finishSingles(size_t index);
-  // A direction of a pair, as an index.
-  static size_t wayOf(const Call& call) {
-    return 2 * static_cast<size_t>(call.root) + (call.kind == Collective::kRecv ? 1 : 0);
-  }
   Progress pollSend(const Call& call, Single* single);
   Progress pollRecv(const Call& call, Single* single);
   Progress takeCell(const Call& call, Single* single, Cell* cell);

@@ -114,8 +114,7 @@ Progress MemoryLane::pollSingle(const Call& call, Single* single) {
   if (progress != Progress::kDone) return progress;
   single->done = true;
   operations_.store(operations_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  bytes_.store(bytes_.load(std::memory_order_relaxed) + call.count * typeSize(call.type),
-               std::memory_order_relaxed);
+  bytes_.store(bytes_.load(std::memory_order_relaxed) + bytesOf(call), std::memory_order_relaxed);
   return progress;
 }
 
@@ -139,7 +138,7 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
   const Segment& own = mySegment();
   // Pairs with the receiver's exchange in pollRecv: cells below are free again.
   uint64_t taken = who.segment.pair(rank_).consumed.load(std::memory_order_acquire);
-  size_t bytes = call.count * typeSize(call.type);
+  size_t bytes = bytesOf(call);
   RegionRef region;
   if (!single->begun) {
     single->mode = kInCells;
@@ -192,7 +191,7 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
   uint64_t there = theirs.pair(rank_).produced.load(std::memory_order_acquire);
   if (there == consumed_[peer]) return Progress::kWaiting;
   Cell& cell = theirs.cell(rank_, consumed_[peer]);
-  size_t bytes = call.count * typeSize(call.type);
+  size_t bytes = bytesOf(call);
   if (!single->begun) {
     if (cell.header.bytes != bytes || cell.header.signature != static_cast<uint64_t>(call.type)) {
       auto type = static_cast<DataType>(cell.header.signature % kDataTypes);
@@ -221,7 +220,7 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
 // kDone: the cell is used up.
 Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
   CellHeader header = cell->header;  // one reading: a mad peer may change it under us
-  size_t bytes = call.count * typeSize(call.type);
+  size_t bytes = bytesOf(call);
   auto* recv = static_cast<uint8_t*>(call.recv);
   if (single->mode == kInCells) {
     size_t part = std::min<size_t>({header.payloadBytes, kCellPayload, bytes - single->moved});
@@ -252,7 +251,7 @@ Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
 
 Progress MemoryLane::takeAttached(const Call& call, Single* single, const CellHeader& header) {
   const MemoryPeer& who = peers_[static_cast<size_t>(call.root)];
-  size_t bytes = call.count * typeSize(call.type);
+  size_t bytes = bytesOf(call);
   size_t part = std::min(tuning_.directChunkBytes, bytes - single->moved);
   iovec local{static_cast<uint8_t*>(call.recv) + single->moved, part};
   iovec remote{reinterpret_cast<void*>(header.address + single->moved), part};
@@ -291,7 +290,7 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
       }
       base += call.target.region.offset;
     }
-    size_t bytes = call.count * typeSize(call.type);
+    size_t bytes = bytesOf(call);
     size_t part = std::min(tuning_.directChunkBytes, bytes - single->moved);
     void* to = base + single->moved;
     copyTo(&to, 1, static_cast<const uint8_t*>(call.send) + single->moved, part, 0);

@@ -53,7 +53,7 @@ bool OneSidedCalls::isInWindow(const uint8_t* begin, uint64_t bytes) const {
 void OneSidedCalls::send(const Call& call, Pending* pending) {
   auto peer = static_cast<size_t>(call.root);
   const bool puts = call.kind == Collective::kPutSignal;
-  const size_t bytes = puts ? call.count * typeSize(call.type) : 0;
+  const size_t bytes = puts ? bytesOf(call) : 0;
   if (peer == rank_) {
     void* to = call.target.address;
     if (bytes != 0) copyTo(&to, 1, call.send, bytes, 0);

@@ -40,7 +40,7 @@ void MessageLane::startSingles(const Batch& batch) {
 void MessageLane::post(const Call& call, Letters* letters) {
   const bool sends = call.kind == Collective::kSend;
   const auto peer = static_cast<size_t>(call.root);
-  const size_t bytes = call.count * typeSize(call.type);
+  const size_t bytes = bytesOf(call);
   auto me = static_cast<uint16_t>(rank_), other = static_cast<uint16_t>(call.root);
   Message message;
   message.signature = singleSignature(call);
@@ -76,7 +76,7 @@ void MessageLane::postToSelf(const Call& call, Letters* letters) {
   if (book_.differs()) return;
   void* at = to.call->recv;
   if (at != from.call->send) {
-    copyTo(&at, 1, from.call->send, to.call->count * typeSize(to.call->type), 0);
+    copyTo(&at, 1, from.call->send, bytesOf(*to.call), 0);
   }
   from.letters->pending.fetch_sub(1, std::memory_order_relaxed);
   to.letters->pending.fetch_sub(1, std::memory_order_relaxed);

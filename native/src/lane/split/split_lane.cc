@@ -14,8 +14,6 @@ namespace {
 // spite of it.
 constexpr int64_t kCauseNanos = 200'000'000;
 
-uint64_t blockBytes(const Call& call) { return call.count * typeSize(call.type); }
-
 }  // namespace
 
 SplitLane::SplitLane(std::vector<std::unique_ptr<Lane>> lanes, std::shared_ptr<EpochBoard> board)
@@ -71,9 +69,9 @@ bool SplitLane::cut(const Call& call) {
   Split slices;
   {
     std::lock_guard<std::mutex> lock(board_->mutex);
-    const Weights* weights = board_->epochs.begin(operationClass(call.kind, blockBytes(call)));
+    const Weights* weights = board_->epochs.begin(operationClass(call.kind, bytesOf(call)));
     if (weights == nullptr) return false;
-    slices = split(blockBytes(call), *weights, granularityOf(typeSize(call.type)));
+    slices = split(bytesOf(call), *weights, granularityOf(typeSize(call.type)));
     epoch_ = board_->epochs.epoch();
   }
   if (slices.count == 0) slices.slices[static_cast<size_t>(slices.count++)] = {};  // no bytes
@@ -141,7 +139,7 @@ void SplitLane::finish() {
   for (size_t lane = 0; lane < parts_.size(); ++lane) seconds[lane] = parts_[lane].seconds;
   std::lock_guard<std::mutex> lock(board_->mutex);
   if (board_->wake == nullptr) return;
-  board_->epochs.measured(operationClass(call.kind, blockBytes(call)), epoch_,
+  board_->epochs.measured(operationClass(call.kind, bytesOf(call)), epoch_,
                           {bytes_.data(), parts_.size()}, {seconds.data(), parts_.size()});
   if (board_->awake) return;
   board_->awake = true;

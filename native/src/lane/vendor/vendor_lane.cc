@@ -121,7 +121,7 @@ Status VendorLane::enqueueWhole(const Call& call, ncclComm_t comm, cudaStream_t 
 const uint8_t* VendorLane::safeSend(const Call& call, size_t at) {
   const auto* from = static_cast<const uint8_t*>(call.send) + at;
   if (call.kind != Collective::kAlltoAll || call.send != call.recv) return from;
-  copies_.emplace_back(from, from + call.count * typeSize(call.type));
+  copies_.emplace_back(from, from + bytesOf(call));
   return copies_.back().data();
 }
 
