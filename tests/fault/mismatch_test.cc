@@ -8,6 +8,7 @@
 
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 
 namespace ranktest {
 namespace {
@@ -143,15 +144,7 @@ RANK_BODY(MismatchedMessage) {
   }
 }
 
-class Mismatched : public ::testing::TestWithParam<How> {
- protected:
-  static void pass(const char* body, int size) {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    expectRanksPass(body, o);
-  }
-};
+class Mismatched : public RankSuite {};
 
 TEST_P(Mismatched, CallsAreInvalidUsageOnAllRanksAndQuoted) {
   pass("Mismatches", 2);

@@ -10,6 +10,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 
 namespace ranktest {
 namespace {
@@ -194,15 +195,7 @@ RANK_BODY(BadOperators) {
   b.destroy();
 }
 
-class BadArguments : public ::testing::TestWithParam<How> {
- protected:
-  static void pass(const char* body, int size) {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    expectRanksPass(body, o);
-  }
-};
+class BadArguments : public RankSuite {};
 
 TEST_P(BadArguments, OfCollectivesAreNamedAndChangeNothing) { pass("BadCollectives", 2); }
 TEST_P(BadArguments, NoCommunicatorAndDeadOnesAreRefused) { pass("BadCommunicators", 2); }

@@ -7,6 +7,7 @@
 
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 
 namespace ranktest {
 namespace {
@@ -198,16 +199,7 @@ RANK_BODY(InitScalable) {
   comm.destroy();
 }
 
-class Children : public ::testing::TestWithParam<How> {
- protected:
-  static void pass(const char* body, int size, const char* args = "") {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    o.args = args;
-    expectRanksPass(body, o);
-  }
-};
+class Children : public RankSuite {};
 
 TEST_P(Children, SplitOrdersByKeyThenByOldRank) {
   for (int size : {1, 2, 5}) pass("SplitByColourAndKey", size);

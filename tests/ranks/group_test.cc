@@ -11,6 +11,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 #include "support/values.h"
 
 namespace ranktest {
@@ -380,15 +381,7 @@ RANK_BODY(InitRanksInAGroup) {
   for (ncclComm_t comm : comms) RANK_OK(ncclCommDestroy(comm));
 }
 
-class Groups : public ::testing::TestWithParam<How> {
- protected:
-  static void pass(const char* body, int size) {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    expectRanksPass(body, o);
-  }
-};
+class Groups : public RankSuite {};
 
 TEST_P(Groups, AllToAllVBySendsAndReceivesGivesEachItsPart) {
   for (int size : {1, 2, 4, 5}) pass("AllToAllV", size);

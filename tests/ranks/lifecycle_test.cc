@@ -13,6 +13,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 
 namespace ranktest {
 namespace {
@@ -387,15 +388,7 @@ RANK_BODY(Registration) {
   comm.destroy();
 }
 
-class Lifecycle : public ::testing::TestWithParam<How> {
- protected:
-  static Outcome pass(const char* body, int size) {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    return expectRanksPass(body, o);
-  }
-};
+class Lifecycle : public RankSuite {};
 
 TEST_P(Lifecycle, FactsAreRightAndTheHashNamesTheCommunicator) {
   const Outcome out = pass("Facts", 3);

@@ -15,6 +15,7 @@
 #include "support/check.h"
 #include "support/collective_case.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 
 namespace ranktest {
 namespace {
@@ -218,37 +219,27 @@ RANK_BODY(NobodyAnswers) {
   comm.abort();
 }
 
-class MessageStreams : public ::testing::TestWithParam<How> {
- protected:
-  static void pass(const char* body, int size, const char* hosts = "", const char* args = "") {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    o.hosts = hosts;
-    o.args = args;
-    expectRanksPass(body, o);
-  }
-};
+class MessageStreams : public RankSuite {};
 
 TEST_P(MessageStreams, AReceiveThatIsAnsweredLastHoldsUpNothing) {
   pass("AnsweredLast", 2);
   pass("AnsweredLast", 3);
   for (const char* hosts : {"01", "001", "012"}) {
-    pass("AnsweredLast", hosts[2] == '\0' ? 2 : 3, hosts);
+    pass("AnsweredLast", hosts[2] == '\0' ? 2 : 3, "", hosts);
   }
 }
 TEST_P(MessageStreams, ReceivesMayComeFirstOnBothSides) {
   pass("OppositeOrders", 2);
-  pass("OppositeOrders", 2, "01");
+  pass("OppositeOrders", 2, "", "01");
 }
 TEST_P(MessageStreams, AllPairsInAnyOrderGetTheirOwn) {
   for (const char* hosts : {"", "0011", "0123"}) {
-    pass("AllPairs", 4, hosts, "one");
-    pass("AllPairs", 4, hosts, "many");
+    pass("AllPairs", 4, "one", hosts);
+    pass("AllPairs", 4, "many", hosts);
   }
 }
 TEST_P(MessageStreams, CollectivesAreInOrderWithMessages) {
-  for (const char* hosts : {"", "001", "012"}) pass("CollectiveBetween", 3, hosts);
+  for (const char* hosts : {"", "001", "012"}) pass("CollectiveBetween", 3, "", hosts);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, MessageStreams,

@@ -11,6 +11,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 
 namespace ranktest {
 namespace {
@@ -162,15 +163,7 @@ RANK_BODY(BitwiseReductions) {
   comm.destroy();
 }
 
-class OwnApi : public ::testing::TestWithParam<How> {
- protected:
-  static void pass(const char* body, int size) {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    expectRanksPass(body, o);
-  }
-};
+class OwnApi : public RankSuite {};
 
 TEST_P(OwnApi, WorkThatNobodyWaitsForIsDone) { pass("UnattendedAfterWaits", 2); }
 TEST_P(OwnApi, NotesComeOnceWhenTheirWorkIsFinished) { pass("NotesOfTickets", 2); }

@@ -12,6 +12,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 
 namespace ranktest {
 namespace {
@@ -214,15 +215,7 @@ RANK_BODY(ScalarReadAtEachOperation) {
   comm.destroy();
 }
 
-class Streams : public ::testing::TestWithParam<How> {
- protected:
-  static void pass(const char* body, int size) {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    expectRanksPass(body, o);
-  }
-};
+class Streams : public RankSuite {};
 
 TEST_P(Streams, CallReturnsBeforeThePeerCome) { pass("StreamIsAsynchronous", 2); }
 TEST_P(Streams, OperationsRunInTheOrderOfTheCalls) {

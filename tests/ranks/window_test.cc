@@ -8,6 +8,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/rank_suite.h"
 
 namespace ranktest {
 namespace {
@@ -161,16 +162,7 @@ RANK_BODY(WindowBadArguments) {
   comm.destroy();
 }
 
-class Windows : public ::testing::TestWithParam<How> {
- protected:
-  static void pass(const char* body, int size, const char* args = "") {
-    RunOptions o;
-    o.size = size;
-    o.how = GetParam();
-    o.args = args;
-    expectRanksPass(body, o);
-  }
-};
+class Windows : public RankSuite {};
 
 TEST_P(Windows, PutsLandWhereTheyAreToldAndSignal) {
   for (int size : {1, 2, 4}) pass("PutToAll", size);
