@@ -95,11 +95,11 @@ def test_a_stopped_process_on_a_living_host_is_waited_for(tmp_path: Path) -> Non
         await_busy(tmp_path)
         os.kill(both[1].pid, signal.SIGSTOP)
         time.sleep(12)  # a host that is dead is given up after 8 s
+        assert both[0].poll() is None  # its two seconds are over
         os.kill(both[1].pid, signal.SIGCONT)
         for process in both:
-            out, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=30)
             assert process.returncode == 0, errors
-            assert max(json.loads(out.splitlines()[-1])["times"]) > 10
 
 
 def test_a_link_that_was_down_at_the_start_is_used_as_soon_as_it_is_up(tmp_path: Path) -> None:
