@@ -172,6 +172,22 @@ TEST_P(LinkSuite, AnIdleProcessOwesNothingAsLongAsItsHostAnswers) {
   EXPECT_TRUE(from_->delivered());
 }
 
+// The receiver reads nothing at first, and no kernel holds so much.
+TEST_P(LinkSuite, WhatHasNotLeftThisMachineIsNotDelivered) {
+  constexpr uint32_t kFrames = 64;
+  std::vector<uint8_t> data = pattern(memory_.size(), 1);
+  for (uint32_t i = 0; i < kFrames; ++i) post(i, data, 0);
+  while (from_->poll().ok()) {
+  }
+  EXPECT_FALSE(from_->flushed());
+  EXPECT_FALSE(from_->delivered());
+  carry(kFrames);
+  for (int64_t end = nowNanos() + 2'000'000'000; !from_->delivered() && nowNanos() < end;) {
+    usleep(1000);
+  }
+  EXPECT_TRUE(from_->delivered());
+}
+
 INSTANTIATE_TEST_SUITE_P(Over, LinkSuite, testing::Values(Over::kTcp, Over::kLocal),
                          [](const auto& over) {
                            return over.param == Over::kTcp ? "Tcp" : "Local";

@@ -81,8 +81,8 @@ MUTATIONS = (
         "native/src/link/tcp/tcp_link.cc",
         "return out_.empty() && (ioctl",
         "return true || (ioctl",
-        "test_ranks",
-        "Hosts.Children*:Hosts.Batches*",
+        "test_conformance",
+        "*LinkSuite.WhatHasNotLeft*",
     ),
     Mutation(
         "same bits: an average between hosts is divided by the hosts",
