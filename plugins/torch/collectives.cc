@@ -48,27 +48,27 @@ at::Tensor part(const at::Tensor& flat, size_t index, const at::Tensor& like) {
       .view(like.sizes());
 }
 
-// Copies between `tensors` and their parts of `flat`, unless they are the same memory.
+// Is there nothing to copy between `tensors` and their parts of `flat`?
+bool sameMemory(const at::Tensor& flat, const std::vector<at::Tensor>& tensors) {
+  return flat.numel() == 0 || flat.const_data_ptr() == tensors.front().const_data_ptr();
+}
 void spread(const at::Tensor& flat, const std::vector<at::Tensor>& tensors) {
-  if (flat.numel() == 0 || flat.const_data_ptr() == tensors.front().const_data_ptr()) return;
+  if (sameMemory(flat, tensors)) return;
   for (size_t i = 0; i < tensors.size(); ++i) {
     at::Tensor to = tensors[i];
     to.copy_(part(flat, i, to));
   }
 }
 void collect(const std::vector<at::Tensor>& tensors, const at::Tensor& flat) {
-  if (flat.numel() == 0 || flat.const_data_ptr() == tensors.front().const_data_ptr()) return;
+  if (sameMemory(flat, tensors)) return;
   for (size_t i = 0; i < tensors.size(); ++i) part(flat, i, tensors[i]).copy_(tensors[i]);
 }
 
-// Runs `calls` as one group of the library.
-template <typename Calls>
-ncclResult_t grouped(Calls&& calls) {
-  ncclResult_t started = library().ncclGroupStart();
-  if (started != ncclSuccess) return started;
-  ncclResult_t called = calls();
-  ncclResult_t ended = library().ncclGroupEnd();
-  return called != ncclSuccess ? called : ended;
+// Where every rank's part has a size of its own: this rank's is on both sides.
+void checkOwn(const at::Tensor& output, const at::Tensor& input, const char* what) {
+  TORCH_CHECK(output.numel() == input.numel() && output.scalar_type() == input.scalar_type(),
+              "flexlink: ", what, ": this rank's output has ", output.numel(), " elements of ",
+              output.scalar_type(), " and its input ", input.numel(), " of ", input.scalar_type());
 }
 
 }  // namespace
@@ -102,16 +102,12 @@ Backend::WorkPtr Backend::allreduce_coalesced(Tensors& tensors,
   }
   return noted(run(info(OpType::ALLREDUCE_COALESCED, "flexlink:all_reduce_coalesced", opts),
                    tensors, tensors, [&](ncclComm_t comm, cudaStream_t stream) {
-                     return grouped([&] {
-                       ncclResult_t result = ncclSuccess;
-                       for (const auto& [reduction, all] : calls) {
-                         if (result != ncclSuccess) break;
-                         result = reduction.with(comm, [&, a = all](ncclRedOp_t op) {
-                           return library().ncclAllReduce(a.data, a.data, a.count, a.type, op, comm,
-                                                          stream);
-                         });
-                       }
-                       return result;
+                     return groupedEach(calls.size(), [&](size_t i) {
+                       const Elements& all = calls[i].second;
+                       return calls[i].first.with(comm, [&](ncclRedOp_t op) {
+                         return library().ncclAllReduce(all.data, all.data, all.count, all.type, op,
+                                                        comm, stream);
+                       });
                      });
                    }));
 }
@@ -160,22 +156,16 @@ Backend::WorkPtr Backend::allgather(TensorLists& outputs, Tensors& inputs,
 // Every rank's tensor has a size of its own, which all ranks know.
 Backend::WorkPtr Backend::gatherUneven(const WorkInfo& what, Tensors outputs,
                                        const at::Tensor& input) {
-  at::Tensor& mine = outputs[static_cast<size_t>(rank_)];
-  TORCH_CHECK(mine.numel() == input.numel() && mine.scalar_type() == input.scalar_type(),
-              "flexlink: all_gather: this rank's output has ", mine.numel(), " elements of ",
-              mine.scalar_type(), " and its input ", input.numel(), " of ", input.scalar_type());
+  checkOwn(outputs[static_cast<size_t>(rank_)], input, what.name);
   Elements own = movable(input, what.name);
   std::vector<Elements> all;
   for (const at::Tensor& each : outputs) all.push_back(movable(each, what.name));
   auto call = [&](ncclComm_t comm, cudaStream_t stream) {
-    return grouped([&] {
-      ncclResult_t result = ncclSuccess;
-      for (int root = 0; root < size_ && result == ncclSuccess; ++root) {
-        const Elements& to = all[static_cast<size_t>(root)];
-        const void* from = root == rank_ ? own.data : to.data;
-        result = library().ncclBroadcast(from, to.data, to.count, to.type, root, comm, stream);
-      }
-      return result;
+    return groupedEach(all.size(), [&](size_t root) {
+      const int rank = static_cast<int>(root);
+      const Elements& to = all[root];
+      const void* from = rank == rank_ ? own.data : to.data;
+      return library().ncclBroadcast(from, to.data, to.count, to.type, rank, comm, stream);
     });
   };
   return noted(run(what, {input}, outputs, call));
@@ -223,13 +213,9 @@ Backend::WorkPtr Backend::allgather_into_tensor_coalesced(Tensors& outputs, Tens
     calls.emplace_back(movable(inputs[i], kName), movable(outputs[i], kName));
   }
   auto call = [&](ncclComm_t comm, cudaStream_t stream) {
-    return grouped([&] {
-      ncclResult_t result = ncclSuccess;
-      for (const auto& [own, all] : calls) {
-        if (result != ncclSuccess) break;
-        result = library().ncclAllGather(own.data, all.data, own.count, own.type, comm, stream);
-      }
-      return result;
+    return groupedEach(calls.size(), [&](size_t i) {
+      const auto& [own, all] = calls[i];
+      return library().ncclAllGather(own.data, all.data, own.count, own.type, comm, stream);
     });
   };
   return noted(
@@ -310,25 +296,18 @@ Backend::WorkPtr Backend::reduce_scatter(Tensors& outputs, TensorLists& inputs,
 
 Backend::WorkPtr Backend::reduceScatterUneven(const WorkInfo& what, const at::Tensor& output,
                                               Tensors inputs, const c10d::ReduceOp& op) {
-  const at::Tensor& mine = inputs[static_cast<size_t>(rank_)];
-  TORCH_CHECK(mine.numel() == output.numel() && mine.scalar_type() == output.scalar_type(),
-              "flexlink: reduce_scatter: this rank's output has ", output.numel(), " elements of ",
-              output.scalar_type(), " and its input ", mine.numel(), " of ", mine.scalar_type());
+  checkOwn(output, inputs[static_cast<size_t>(rank_)], what.name);
   Reduction reduction(output, op, what.name);
   Elements own = reduction.elements(output);
   std::vector<Elements> all;
   for (const at::Tensor& each : inputs) all.push_back(reduction.elements(each));
   auto call = [&](ncclComm_t comm, cudaStream_t stream) {
     return reduction.with(comm, [&](ncclRedOp_t made) {
-      return grouped([&] {
-        ncclResult_t result = ncclSuccess;
-        for (int root = 0; root < size_ && result == ncclSuccess; ++root) {
-          const Elements& from = all[static_cast<size_t>(root)];
-          void* to = root == rank_ ? own.data : from.data;
-          result =
-              library().ncclReduce(from.data, to, from.count, from.type, made, root, comm, stream);
-        }
-        return result;
+      return groupedEach(all.size(), [&](size_t root) {
+        const int rank = static_cast<int>(root);
+        const Elements& from = all[root];
+        void* to = rank == rank_ ? own.data : from.data;
+        return library().ncclReduce(from.data, to, from.count, from.type, made, rank, comm, stream);
       });
     });
   };
@@ -407,19 +386,15 @@ Backend::WorkPtr Backend::exchange(const WorkInfo& what, Tensors inputs, Tensors
   for (const at::Tensor& each : parts) from.push_back(movable(each, what.name));
   for (const at::Tensor& each : wholes) to.push_back(movable(each, what.name));
   auto call = [&](ncclComm_t comm, cudaStream_t stream) {
-    return grouped([&] {
+    return groupedEach(from.size(), [&](size_t i) {
+      const int peer = static_cast<int>(i);
+      const Elements &out = from[i], &in = to[i];
       ncclResult_t result = ncclSuccess;
-      for (int peer = 0; peer < size_ && result == ncclSuccess; ++peer) {
-        const Elements& out = from[static_cast<size_t>(peer)];
-        const Elements& in = to[static_cast<size_t>(peer)];
-        if (out.count != 0) {
-          result = library().ncclSend(out.data, out.count, out.type, peer, comm, stream);
-        }
-        if (in.count != 0 && result == ncclSuccess) {
-          result = library().ncclRecv(in.data, in.count, in.type, peer, comm, stream);
-        }
+      if (out.count != 0) {
+        result = library().ncclSend(out.data, out.count, out.type, peer, comm, stream);
       }
-      return result;
+      if (in.count == 0 || result != ncclSuccess) return result;
+      return library().ncclRecv(in.data, in.count, in.type, peer, comm, stream);
     });
   };
   return noted(run(what, std::move(inputs), std::move(outputs), call));

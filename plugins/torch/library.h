@@ -41,4 +41,14 @@ std::string failureText(ncclResult_t result, const char* what);
 // Throws that as DistBackendError unless the result is ncclSuccess or ncclInProgress.
 void check(ncclResult_t result, const char* what);
 
+// Runs call(0) to call(count - 1) as one group of the library; the first error ends them.
+template <typename Call>
+ncclResult_t groupedEach(size_t count, Call&& call) {
+  ncclResult_t result = library().ncclGroupStart();
+  if (result != ncclSuccess) return result;
+  for (size_t i = 0; i < count && result == ncclSuccess; ++i) result = call(i);
+  ncclResult_t ended = library().ncclGroupEnd();
+  return result != ncclSuccess ? result : ended;
+}
+
 }  // namespace flexlink::pytorch

@@ -18,14 +18,6 @@ using Clock = std::chrono::steady_clock;
 // A waiter looks again after so long at what another thread may have moved on.
 constexpr microseconds kSlice{50'000};
 
-std::exception_ptr backendError(const std::string& text) {
-  try {
-    C10_THROW_ERROR(DistBackendError, text);
-  } catch (...) {
-    return std::current_exception();
-  }
-}
-
 }  // namespace
 
 ReceiveWork::ReceiveWork(const WorkInfo& info, at::Tensor into, std::shared_ptr<PointToPoint> owner,
@@ -77,12 +69,12 @@ c10::intrusive_ptr<Work> PointToPoint::send(const WorkInfo& info, const at::Tens
   std::lock_guard<std::mutex> lock(mutex_);
   std::shared_ptr<Stream>& stream = outgoing_[static_cast<size_t>(to)];
   if (!stream) stream = std::make_shared<Stream>();
-  const Library& api = library();
   Ticket ticket = comm_->issue(info.name, stream, [&](ncclComm_t comm, cudaStream_t on) {
-    api.ncclGroupStart();
-    api.ncclSend(header.data_ptr(), sizeof content, ncclUint8, to, comm, on);
-    if (content.bytes != 0) api.ncclSend(payload.data, content.bytes, ncclUint8, to, comm, on);
-    return api.ncclGroupEnd();
+    return groupedEach(content.bytes == 0 ? 1 : 2, [&](size_t piece) {
+      const void* from = piece == 0 ? header.data_ptr() : payload.data;
+      const size_t bytes = piece == 0 ? sizeof content : content.bytes;
+      return library().ncclSend(from, bytes, ncclUint8, to, comm, on);
+    });
   });
   return c10::make_intrusive<EnqueuedWork>(info, std::move(ticket), comm_,
                                            std::vector<at::Tensor>{tensor, header},

@@ -14,6 +14,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr microseconds kNoLimit{-1};
 
+}  // namespace
+
 std::exception_ptr backendError(const std::string& text) {
   try {
     C10_THROW_ERROR(DistBackendError, text);
@@ -21,8 +23,6 @@ std::exception_ptr backendError(const std::string& text) {
     return std::current_exception();
   }
 }
-
-}  // namespace
 
 Work::Work(const WorkInfo& info, std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs)
     : c10d::Work(info.rank, info.type, info.title, inputs),

@@ -14,6 +14,9 @@
 
 namespace flexlink::pytorch {
 
+// A DistBackendError with this text.
+std::exception_ptr backendError(const std::string& text);
+
 // What an operation is, for people and for waiting.
 struct WorkInfo {
   int rank = -1;
