@@ -105,14 +105,11 @@ void PointToPoint::pump(int from) {
       while (step(from)) {
       }
     } catch (...) {
-      failAll(std::current_exception());
+      failAll(std::current_exception(), c10d::WorkResult::COMM_ERROR);
     }
     ends.swap(ends_);
   }
-  for (const End& each : ends) {
-    each.receive->conclude(each.failure,
-                           each.failure ? c10d::WorkResult::COMM_ERROR : c10d::WorkResult::SUCCESS);
-  }
+  for (const End& each : ends) each.receive->conclude(each.failure, each.result);
 }
 
 // With the lock; false: nothing to do now.
@@ -127,7 +124,10 @@ bool PointToPoint::step(int from) {
   ncclResult_t code = channel.underWay->wait(microseconds(0));
   if (code == ncclInProgress) return false;
   channel.underWay.reset();
-  check(code, "recv");
+  if (code != ncclSuccess) {
+    failAll(backendError(failureText(code, "recv")), resultOf(code));
+    return false;
+  }
   channel.payload ? endPayload(from) : beginPayload(from);
   return true;
 }
@@ -189,7 +189,9 @@ void PointToPoint::endPayload(int from) {
 void PointToPoint::end(const Receive& receive, int from, size_t bytes) {
   const size_t room = receive->outputs_.front().nbytes();
   std::exception_ptr failure;
+  auto result = c10d::WorkResult::SUCCESS;
   if (room != bytes) {
+    result = c10d::WorkResult::COMM_ERROR;
     failure = backendError("flexlink: recv on rank " + std::to_string(rank_) + " wants " +
                            std::to_string(room) + " bytes with tag " +
                            std::to_string(receive->tag_) + ", and rank " + std::to_string(from) +
@@ -197,21 +199,26 @@ void PointToPoint::end(const Receive& receive, int from, size_t bytes) {
                            "; sizes and types of a message must be the same on both sides");
   }
   receive->source_.store(from, std::memory_order_relaxed);
-  ends_.push_back({receive, failure});
+  ends_.push_back({receive, failure, result});
 }
 
-void PointToPoint::failAll(const std::exception_ptr& failure) {
-  for (const Receive& receive : posted_) ends_.push_back({receive, failure});
+void PointToPoint::failAll(const std::exception_ptr& failure, c10d::WorkResult result) {
+  for (const Receive& receive : posted_) ends_.push_back({receive, failure, result});
   posted_.clear();
   for (Channel& channel : channels_) {
-    if (channel.receiver) ends_.push_back({channel.receiver, failure});
+    if (channel.receiver) ends_.push_back({channel.receiver, failure, result});
     channel.receiver = nullptr;
   }
 }
 
+// Anybody is anybody else: torch lets no rank send to itself, and nobody is to wait for itself.
+bool PointToPoint::accepts(const Receive& receive, int from) const {
+  return receive->from_ == from || (receive->from_ < 0 && from != rank_);
+}
+
 PointToPoint::Receive PointToPoint::takeWanted(int from, int64_t tag) {
   auto found = std::find_if(posted_.begin(), posted_.end(), [&](const Receive& receive) {
-    return (receive->from_ < 0 || receive->from_ == from) && receive->tag_ == tag;
+    return accepts(receive, from) && receive->tag_ == tag;
   });
   if (found == posted_.end()) return {};
   Receive receive = *found;
@@ -220,9 +227,8 @@ PointToPoint::Receive PointToPoint::takeWanted(int from, int64_t tag) {
 }
 
 bool PointToPoint::wants(int from) const {
-  return std::any_of(posted_.begin(), posted_.end(), [&](const Receive& receive) {
-    return receive->from_ < 0 || receive->from_ == from;
-  });
+  return std::any_of(posted_.begin(), posted_.end(),
+                     [&](const Receive& receive) { return accepts(receive, from); });
 }
 
 std::optional<Ticket> PointToPoint::underWay(int from) {

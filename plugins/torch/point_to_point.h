@@ -84,6 +84,7 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint> {
   struct End {
     Receive receive;
     std::exception_ptr failure;
+    c10d::WorkResult result;
   };
 
   void pump(int from);
@@ -93,8 +94,9 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint> {
   void beginPayload(int from);
   void endPayload(int from);
   void end(const Receive& receive, int from, size_t bytes);
-  void failAll(const std::exception_ptr& failure);
+  void failAll(const std::exception_ptr& failure, c10d::WorkResult result);
   Receive takeWanted(int from, int64_t tag);
+  bool accepts(const Receive& receive, int from) const;
   bool wants(int from) const;
   std::optional<Ticket> underWay(int from);
 

@@ -24,6 +24,11 @@ std::exception_ptr backendError(const std::string& text) {
   }
 }
 
+c10d::WorkResult resultOf(ncclResult_t code) {
+  if (code == ncclSuccess) return c10d::WorkResult::SUCCESS;
+  return code == ncclTimeout ? c10d::WorkResult::TIMEOUT : c10d::WorkResult::COMM_ERROR;
+}
+
 Work::Work(const WorkInfo& info, std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs)
     : c10d::Work(info.rank, info.type, info.title, inputs),
       info_(info),
@@ -45,6 +50,11 @@ bool Work::isSuccess() const {
 std::exception_ptr Work::exception() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return exception_;
+}
+
+c10d::WorkResult Work::outcome() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return result_;
 }
 
 bool Work::wait(milliseconds timeout) {
@@ -85,9 +95,7 @@ void Work::conclude(std::exception_ptr failure, c10d::WorkResult result) {
 }
 
 void Work::fail(ncclResult_t code) {
-  bool late = code == ncclTimeout;
-  conclude(backendError(failureText(code, info_.name)),
-           late ? c10d::WorkResult::TIMEOUT : c10d::WorkResult::COMM_ERROR);
+  conclude(backendError(failureText(code, info_.name)), resultOf(code));
 }
 
 void Work::attendOnce() {
@@ -182,6 +190,7 @@ bool JointWork::advance(microseconds timeout) {
   if (ended()) return true;
   const Clock::time_point end = Clock::now() + timeout;
   std::exception_ptr failure;
+  auto result = c10d::WorkResult::SUCCESS;
   for (const auto& part : parts_) {
     microseconds rest = timeout;
     if (timeout.count() > 0) {
@@ -189,9 +198,11 @@ bool JointWork::advance(microseconds timeout) {
           std::max(microseconds(0), std::chrono::duration_cast<microseconds>(end - Clock::now()));
     }
     if (!part->advance(rest)) return false;
-    if (!failure) failure = part->exception();
+    if (failure) continue;
+    failure = part->exception();
+    result = part->outcome();
   }
-  conclude(failure, failure ? c10d::WorkResult::COMM_ERROR : c10d::WorkResult::SUCCESS);
+  conclude(failure, result);
   return true;
 }
 

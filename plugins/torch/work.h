@@ -17,6 +17,9 @@ namespace flexlink::pytorch {
 // A DistBackendError with this text.
 std::exception_ptr backendError(const std::string& text);
 
+// What c10d calls an end with this code.
+c10d::WorkResult resultOf(ncclResult_t code);
+
 // What an operation is, for people and for waiting.
 struct WorkInfo {
   int rank = -1;
@@ -44,6 +47,8 @@ class Work : public c10d::Work {
   // Drives the operation for at most `timeout` (negative: no limit, 0: only looks); true: it has
   // ended.
   virtual bool advance(std::chrono::microseconds timeout) = 0;
+
+  c10d::WorkResult outcome() const;  // UNKNOWN before the end
 
  protected:
   Work(const WorkInfo& info, std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs);

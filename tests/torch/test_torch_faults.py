@@ -65,6 +65,15 @@ def test_who_does_not_come_is_named_when_the_limit_is_over(
         assert limit - 0.01 <= took <= limit + LATE
 
 
+@only_flexlink
+@pytest.mark.parametrize("operation", ["all_reduce", "recv", "any source", "batch"])
+def test_the_result_of_what_nobody_came_to_is_a_time_out(
+    fresh_ranks: Fresh, operation: str
+) -> None:
+    values = expect_all_passed(fresh_ranks(2, "faults:late_result", operation, 1.0).finish(30))
+    assert values == ["TIMEOUT", None]
+
+
 @pytest.mark.parametrize("how", ["idle", "outstanding", "destroyed"])
 def test_exit_neither_hangs_nor_crashes(fresh_ranks: Fresh, how: str) -> None:
     outcomes = fresh_ranks(2, "faults:leave", how).finish(15)

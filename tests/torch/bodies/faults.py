@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, TensorDataset
 
-from bodies.common import Rank, same
+from bodies.common import Rank, fails, same
 
 LIMIT = 60.0  # seconds after which the group's own limit would come
 
@@ -119,6 +119,25 @@ def timeout(rank: Rank, operation: str, limit: float) -> tuple[str, str, float] 
         time.sleep(max(0.0, limit + 2 - took))  # the others see a rank that lives
         return " ".join(base.__name__ for base in type(error).__mro__), str(error), took
     raise AssertionError("no error")
+
+
+def late_result(rank: Rank, operation: str, limit: float) -> str | None:
+    """What get_future_result() calls an operation to which the last rank does not come."""
+    dist.init_process_group(rank.backend, timeout=timedelta(seconds=limit))
+    x, absent = torch.ones(3), rank.size - 1
+    dist.all_reduce(x)
+    if rank.rank == absent:
+        time.sleep(limit + 3)
+        return None
+    if operation == "batch":
+        [work] = dist.batch_isend_irecv([dist.P2POp(dist.irecv, x, absent)])
+    elif operation == "all_reduce":
+        work = dist.all_reduce(x, async_op=True)
+    else:
+        work = dist.irecv(x, src=absent if operation == "recv" else None)
+    result = work.get_future_result().wait()
+    fails(dist.DistBackendError, [f"for rank {absent}"], work.wait)
+    return str(torch._C._distributed_c10d.WorkResult(result).name)
 
 
 def leave(rank: Rank, how: str) -> None:
