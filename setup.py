@@ -82,10 +82,11 @@ def add_torch_plugin(folder: Path) -> None:
         return
     os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"  # an older plugin must not be loaded
     sys.path.insert(0, str(ROOT))
-    from flexlink.torch.build import compile_plugin, file_name
+    from flexlink.torch.build import compiled
 
+    plugin = compiled(sources, ROOT / "build" / "torch")
     (folder / "torch").mkdir(exist_ok=True)
-    compile_plugin(sources, folder / "torch" / file_name())
+    shutil.copy2(plugin, folder / "torch" / plugin.name)
 
 
 class BuildNative(build_ext):

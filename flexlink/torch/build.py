@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the plugin for the torch that is here, or compiles it: c10d's classes have no stable ABI.
 
-setup.py compiles it into the package where torch is installed already; else the first process
-group compiles it once for each version of torch, Python and FlexLink, into the user's cache.
+setup.py puts it into the package where torch is installed already; else the first process group
+compiles it into the user's cache. Either compiles once for each version of torch, Python, sources.
 """
 
 from __future__ import annotations
@@ -33,10 +33,19 @@ def plugin_path() -> Path:
         FlexlinkError: no compiler, no headers, or the compiler failed; with its first errors.
     """
     packaged = package_file(".") / "torch" / file_name()
-    if packaged.exists():
-        return packaged
-    sources = package_file("torch_source")
-    folder = _cache_folder() / f"{file_name()}-{_digest(sources)}"
+    return packaged if packaged.exists() else compiled(package_file("torch_source"), _user_cache())
+
+
+def compiled(sources: Path, cache: Path) -> Path:
+    """Path of the plugin made of these sources, somewhere below `cache`, where it stays.
+
+    Args:
+        sources: as for compile_plugin().
+        cache: a folder; others may compile into it at the same time.
+    Raises:
+        FlexlinkError: as compile_plugin().
+    """
+    folder = cache / f"{file_name()}-{_digest(sources)}"
     path = folder / file_name()
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -131,7 +140,7 @@ def _run(command: list[str]) -> None:
         )
 
 
-def _cache_folder() -> Path:
+def _user_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "flexlink" / "torch"
 
@@ -139,9 +148,9 @@ def _cache_folder() -> Path:
 def _digest(sources: Path) -> str:
     from flexlink import __version__
 
-    digest = hashlib.sha256(__version__.encode())
+    digest = hashlib.sha256(" ".join([__version__, *FLAGS]).encode())
     for path in sorted(sources.rglob("*.[ch]*")):
-        digest.update(path.read_bytes())
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -120,6 +120,34 @@ print(json.dumps(sorted(device.type for device in group._device_types)))
     assert answer(program) == ["cpu", "cuda"]
 
 
+@only_flexlink
+def test_the_plugin_is_compiled_once_for_its_sources(tmp_path: Path) -> None:
+    program = f"""
+import json, threading, time
+from pathlib import Path
+from flexlink.torch import build
+runs = []
+def run(command):
+    runs.append(command)
+    time.sleep(0.05)
+    Path(command[-1]).write_text("made")
+build._run = run
+sources, cache, seen = Path("{tmp_path}/sources"), Path("{tmp_path}/cache"), []
+sources.mkdir()
+(sources / "one.cc").write_text("1")
+threads = [threading.Thread(target=build.compiled, args=(sources, cache)) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+seen.append(len(runs))
+assert build.compiled(sources, cache).read_text() == "made"
+seen.append(len(runs))
+(sources / "one.h").write_text("2")
+build.compiled(sources, cache)
+print(json.dumps([*seen, len(runs)]))
+"""
+    assert answer(program) == [2, 2, 4]  # to compile and to link
+
+
 def test_pinned_a_single_device_as_a_string_is_taken_letter_by_letter() -> None:
     """Trap 1."""
     program = f"""{STAND_IN}
