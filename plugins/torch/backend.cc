@@ -86,7 +86,7 @@ Backend::Backend(Group group, std::shared_ptr<Communicator> comm)
 
 // Without shutdown(): the program ends, and nobody is to wait for a peer that does not come.
 Backend::~Backend() {
-  messages_->busy() ? messages_->abort() : messages_->close();
+  messages_->sending() ? messages_->abort() : messages_->close();
   stream_->busy() ? comm_->abort() : comm_->close();
 }
 
@@ -199,7 +199,9 @@ void Backend::setTimeout(std::chrono::milliseconds timeout) {
 }
 
 c10d::ErrorType Backend::getError() {
-  switch (comm_->asyncError()) {
+  ncclResult_t error = comm_->asyncError();
+  if (error == ncclSuccess) error = messages_->communicator().asyncError();
+  switch (error) {
     case ncclSuccess:
     case ncclInProgress:
       return c10d::ErrorType::SUCCESS;

@@ -98,6 +98,12 @@ void Communicator::close() {
   library().ncclCommDestroy(handle);
 }
 
+void Communicator::leave() {
+  std::lock_guard<std::mutex> lock(order_);
+  ncclComm_t handle = handle_.exchange(nullptr, std::memory_order_acq_rel);
+  if (handle != nullptr) library().flexlinkCommLeave(handle);
+}
+
 // Not in the order of calls: it ends the one that another thread waits in.
 void Communicator::abort() {
   ncclComm_t handle = handle_.exchange(nullptr, std::memory_order_acq_rel);

@@ -73,7 +73,9 @@ class Communicator {
 
   int waitsFor() const;  // rank that the operation at hand waits for; -1: none
 
-  void close();  // waits for the work, then leaves; a second call does nothing
+  // Each once; of the calls that follow none does anything.
+  void close();  // waits for the work, then leaves
+  void leave();  // the same, but open receives are given up, and no peer hears of it
   void abort();  // ends all work with an error, here and at the peers
 
  private:

@@ -17,7 +17,8 @@
   X(ncclAlltoAll) X(ncclGather) X(ncclScatter) X(ncclSend) X(ncclRecv)                           \
   X(ncclRedOpCreatePreMulSum) X(ncclRedOpDestroy) X(ncclMemAlloc) X(ncclMemFree)                 \
   X(flexlinkStreamCreate) X(flexlinkStreamDestroy) X(flexlinkStreamRecord)                       \
-  X(flexlinkStreamWait) X(flexlinkStreamNotify) X(flexlinkCommSetTimeout) X(flexlinkCommWaitsFor)
+  X(flexlinkStreamWait) X(flexlinkStreamNotify) X(flexlinkCommSetTimeout)                        \
+  X(flexlinkCommWaitsFor) X(flexlinkCommLeave)
 // clang-format on
 
 namespace flexlink::pytorch {

@@ -236,23 +236,13 @@ std::optional<Ticket> PointToPoint::underWay(int from) {
   return channels_[static_cast<size_t>(from)].underWay;
 }
 
-bool PointToPoint::busy() {
+bool PointToPoint::sending() {
   std::lock_guard<std::mutex> lock(mutex_);
-  return std::any_of(channels_.begin(), channels_.end(),
-                     [](const Channel& channel) { return channel.underWay.has_value(); }) ||
-         std::any_of(outgoing_.begin(), outgoing_.end(),
+  return std::any_of(outgoing_.begin(), outgoing_.end(),
                      [](const auto& stream) { return stream && stream->busy(); });
 }
 
-void PointToPoint::close() {
-  bool open = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    for (const Channel& channel : channels_) open = open || channel.underWay;
-  }
-  // What nobody will answer would be waited for without end.
-  open ? comm_->abort() : comm_->close();
-}
+void PointToPoint::close() { comm_->leave(); }
 
 void PointToPoint::abort() { comm_->abort(); }
 

@@ -52,7 +52,7 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint> {
 
   Communicator& communicator() { return *comm_; }
 
-  bool busy();  // are there messages under way?
+  bool sending();  // is there a message under way that has not arrived?
 
   // Lets go of receives that nobody has answered, and waits until what was sent has arrived.
   void close();

@@ -113,6 +113,44 @@ RANK_BODY(LimitOfOneCommunicator) {
   other.destroy();
 }
 
+// Rank 0 leaves with a receive that nobody answers; what it sent is read after that, and the others
+// go on.
+RANK_BODY(LeavesWithAnOpenReceive) {
+  Comm comm = makeWorld(ctx);
+  Stream stream, back;
+  const int last = ctx.size - 1;
+  int32_t sent = 42, got = 0, unanswered = 7;
+  if (ctx.rank == 0) {
+    std::atomic<int> done{0};
+    RANK_OK(ncclRecv(&unanswered, 1, ncclInt32, last, comm, stream));
+    uint64_t ticket = 0;
+    RANK_OK(flexlinkStreamRecord(stream, &ticket));
+    RANK_OK(flexlinkStreamNotify(stream, ticket, count, &done));
+    RANK_OK(ncclSend(&sent, 1, ncclInt32, 1, comm, back));
+    const double seconds = timed([&] { RANK_OK(flexlinkCommLeave(comm.release())); });
+    RANK_TRUE_MSG(seconds < 2 * slowdown(), seconds);
+    RANK_IS(flexlinkStreamWait(stream, ticket, 0), ncclInvalidUsage);
+    RANK_TRUE(reaches(done, 1, 10));
+    RANK_EQ(unanswered, 7);
+    ctx.set(1);
+    return;
+  }
+  ctx.wait(1);
+  usleep(100'000);
+  ncclResult_t heard = ncclSystemError;
+  RANK_OK(ncclCommGetAsyncError(comm, &heard));
+  RANK_EQ(heard, ncclSuccess);
+  if (ctx.rank == 1) {
+    RANK_OK(ncclRecv(&got, 1, ncclInt32, 0, comm, nullptr));
+    RANK_EQ(got, 42);
+    if (last != 1) RANK_OK(ncclSend(&got, 1, ncclInt32, last, comm, nullptr));
+  } else if (ctx.rank == last) {
+    RANK_OK(ncclRecv(&got, 1, ncclInt32, 1, comm, nullptr));
+    RANK_EQ(got, 42);
+  }
+  comm.destroy();
+}
+
 template <typename T>
 T bitsOf(int rank, size_t i) {
   uint64_t x = (static_cast<uint64_t>(rank) + 3) * 0x9e3779b97f4a7c15u * (i + 1);
@@ -172,6 +210,11 @@ TEST_P(OwnApi, LimitIsOfOneCommunicatorAndNamesTheAwaitedRank) {
 }
 TEST_P(OwnApi, BitwiseReductionsOfIntegers) {
   for (int size : {1, 2, 3}) pass("BitwiseReductions", size);
+}
+
+TEST_P(OwnApi, WhoLeavesWithAnOpenReceiveHarmsNobody) {
+  for (int size : {2, 3}) pass("LeavesWithAnOpenReceive", size);
+  for (const char* hosts : {"011", "012"}) pass("LeavesWithAnOpenReceive", 3, "", hosts);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, OwnApi, ::testing::Values(How::kThreads, How::kProcesses),

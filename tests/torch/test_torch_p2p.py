@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from torch_ranks import Ranks
-from torch_support import beyond_gloo
+from torch_support import beyond_gloo, only_flexlink
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,12 @@ def test_any_source(ranks: Ranks) -> None:
 
 def test_any_source_posted_early(ranks: Ranks) -> None:
     ranks("p2p:any_source_later")
+
+
+@only_flexlink
+@pytest.mark.parametrize("unread", [1, 1 << 20])
+def test_who_leaves_with_an_unanswered_receive_harms_nobody(ranks: Ranks, unread: int) -> None:
+    ranks("p2p:leaver", unread)
 
 
 def test_in_a_group(ranks: Ranks) -> None:

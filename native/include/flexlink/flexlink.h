@@ -61,6 +61,11 @@ ncclResult_t flexlinkStreamWaitStream(cudaStream_t stream, cudaStream_t other, u
  * FLEXLINK_TIMEOUT. Any thread. */
 ncclResult_t flexlinkCommSetTimeout(ncclComm_t comm, int64_t timeoutMicros);
 
+/* Destroys the communicator as ncclCommDestroy does, but waits for no receive that nobody has
+ * answered: it ends with ncclInvalidUsage here, and no peer hears of it. All else that was enqueued
+ * is waited for. Where a message has come in part, its sender gets an error. */
+ncclResult_t flexlinkCommLeave(ncclComm_t comm);
+
 /* *rank = whom the operation at hand waits for, as this rank sees it; -1: nobody. Any thread. */
 ncclResult_t flexlinkCommWaitsFor(ncclComm_t comm, int* rank);
 

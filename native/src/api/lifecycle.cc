@@ -45,13 +45,15 @@ Status abortComm(ncclComm_t comm) {
   return {};
 }
 
-Status destroy(ncclComm_t comm) {
+// drain(communicator): waits for what has to be done before it goes.
+template <typename Drain>
+Status destroyAfter(ncclComm_t comm, Drain&& drain) {
   if (comm == nullptr) return {};
   FLEXLINK_TRY_ASSIGN(ncclComm * shell, checkedShell(comm));
   (void)awaitCreation(shell);
   {
     ShellLock lock(shell);
-    if (shell->impl) shell->impl->drainOrFail();
+    if (shell->impl) drain(*shell->impl);
   }
   dismantle(shell);
   return {};
@@ -180,7 +182,11 @@ FLEXLINK_API(ncclResult_t, ncclCommAbort, (ncclComm_t comm)) {
   return guarded([&] { return abortComm(comm); });
 }
 FLEXLINK_API(ncclResult_t, ncclCommDestroy, (ncclComm_t comm)) {
-  return guarded([&] { return destroy(comm); });
+  return guarded([&] { return destroyAfter(comm, [](Communicator& c) { c.drainOrFail(); }); });
+}
+FLEXLINK_OWN_API(ncclResult_t, flexlinkCommLeave, (ncclComm_t comm)) {
+  return guarded(
+      [&] { return destroyAfter(comm, [](Communicator& c) { c.drainAllButReceives(); }); });
 }
 FLEXLINK_API(ncclResult_t, ncclCommFinalize, (ncclComm_t comm)) {
   return guarded([&]() -> Status {

@@ -32,6 +32,17 @@ void BatchQueue::push(std::unique_ptr<PendingBatch> pending) {
   admit();
 }
 
+bool BatchQueue::onlyReceives() const {
+  auto receives = [](const std::unique_ptr<PendingBatch>& pending) {
+    const Batch& batch = pending->batch;
+    return batch.collective.empty() &&
+           std::all_of(batch.single.begin(), batch.single.end(),
+                       [](const Call& call) { return call.kind == Collective::kRecv; });
+  };
+  return std::all_of(atHand_.begin(), atHand_.end(), receives) &&
+         std::all_of(waiting_.begin(), waiting_.end(), receives);
+}
+
 // What is alone comes when nothing is at hand, and nothing comes to it.
 void BatchQueue::admit() {
   while (!waiting_.empty()) {

@@ -57,6 +57,7 @@ class BatchQueue {
       : overlaps_(overlaps), toStart_(2 * static_cast<size_t>(ranks)) {}
 
   bool empty() const { return atHand_.empty(); }  // then nothing waits either
+  bool onlyReceives() const;                      // or nothing at all
   void push(std::unique_ptr<PendingBatch> pending);
 
   // The next batch whose turn has come and whose fences are open; it is running from now on. Null:

@@ -119,7 +119,10 @@ std::string Communicator::laneText() const {
 
 Communicator::~Communicator() {
   lane_->close();
-  lane_.reset();
+  lane_.reset();  // nothing writes to a receive that is still open from now on
+  const Status left = makeStatus(
+      Code::kInvalidUsage, "rank %d has left the communicator before the message came", rank());
+  for (auto& pending : queue_.takeAll()) finish(pending.get(), left);
   ProbeWriter::process()->closeComm(probe_);
   if (unseen_ != nullptr) ProbeWriter::process()->closeComm(unseen_);
   dismissCookie(parts_.cookie);

@@ -115,7 +115,8 @@ class Communicator {
   Status runNow(Call call);  // a collective; returns when it is done
   Status runNow(Batch* batch);
   DriveResult drive(bool look);
-  void drainOrFail() { driveUntilDone(nullptr); }  // until no work is left
+  void drainOrFail();  // until no work is left
+  void drainAllButReceives();
   Status finalize();
 
   // Any thread:
@@ -169,7 +170,8 @@ class Communicator {
   int64_t waitedSince(int64_t now);
   Status readyToRun();
   Status runAmong(Batch* batch);
-  void driveUntilDone(const Completion* completion);
+  template <typename Done>
+  void driveUntil(Done&& done);
   Status finishNow();
 
   void failAll(const Status& status);

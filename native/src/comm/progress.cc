@@ -46,7 +46,7 @@ Status Communicator::runAmong(Batch* batch) {
   pending->batch = std::move(*batch);
   pending->completion = completion;
   enqueue(std::move(pending));
-  driveUntilDone(completion.get());
+  driveUntil([&] { return completion->left.load(std::memory_order_acquire) == 0; });
   std::lock_guard<std::mutex> lock(completion->mutex);
   return completion->first;
 }
@@ -164,9 +164,9 @@ DriveResult Communicator::afterMove() {
   return DriveResult::kMoved;
 }
 
-// completion: until its work is done; null: until none is left.
-void Communicator::driveUntilDone(const Completion* completion) {
-  auto done = [&] { return completion && completion->left.load(std::memory_order_acquire) == 0; };
+// Until done(), or until no work is left.
+template <typename Done>
+void Communicator::driveUntil(Done&& done) {
   Waiter waiter(policy_);
   while (!done()) {
     DriveResult result = drive(waiter.lookDue());
@@ -177,6 +177,15 @@ void Communicator::driveUntilDone(const Completion* completion) {
     }
     waiter.idle(myDoorbell(), [&] { return drive(false) == DriveResult::kWaiting; });
   }
+}
+
+void Communicator::drainOrFail() {
+  driveUntil([] { return false; });
+}
+
+void Communicator::drainAllButReceives() {
+  takeIncoming();
+  driveUntil([this] { return queue_.onlyReceives(); });
 }
 
 // ---- Waiting.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,3 +169,11 @@ def fails(kind: type[BaseException] | tuple[type[BaseException], ...], words: Se
         assert not words or any(word.lower() in text.lower() for word in words), text
         return text
     raise AssertionError(f"no {kind}")
+
+
+def await_file(rank: Rank, name: str) -> None:
+    """Waits for what another rank touches."""
+    deadline = time.monotonic() + 20
+    while not (rank.folder / name).exists():
+        assert time.monotonic() < deadline, name
+        time.sleep(0.005)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 import torch.distributed as dist
 
-from bodies.common import SIZES, Rank, bits, dtype_of, numbers, reduced, same
+from bodies.common import SIZES, Rank, await_file, bits, dtype_of, fails, numbers, reduced, same
 
 LARGE_BYTES = 8 << 20
 
@@ -112,6 +114,41 @@ def any_source_later(rank: Rank) -> None:
     else:
         dist.barrier()
         dist.send(torch.tensor([100 + rank.rank]), dst=0)
+
+
+def leaver(rank: Rank, unread: int) -> None:
+    """Rank 0 leaves a group with an offer to anybody that only one has answered; nobody is harmed:
+    what it sent is read after that, and the others go on."""
+    group = dist.new_group()
+    if rank.rank == 0:
+        x = torch.zeros(1, dtype=torch.int64)
+        assert dist.recv(x, group=group) == 1
+        work = dist.isend(torch.full((unread,), 7), dst=1, group=group)
+        extra = dist.irecv(torch.zeros(1), group=group)  # nobody answers it
+        dist.destroy_process_group(group)
+        work.wait()
+        fails(dist.DistBackendError, (), extra.wait)
+        (rank.folder / "left").touch()
+        return
+    if rank.rank == 1:
+        dist.send(torch.ones(1, dtype=torch.int64), dst=0, group=group)
+    if rank.rank == 1 and unread > 100_000:  # so long that it leaves when that is read
+        time.sleep(0.2)
+    else:
+        await_file(rank, "left")
+        time.sleep(0.1)
+    y = torch.zeros(unread, dtype=torch.int64)
+    if rank.rank == 1:
+        dist.recv(y, src=0, group=group)
+        same(y, torch.full((unread,), 7))
+    last = rank.size - 1
+    if last != 1 and rank.rank == 1:
+        time.sleep(0.3)  # the last one waits so long that it looks around
+        dist.send(y, dst=last, group=group)
+    elif last != 1 and rank.rank == last:
+        dist.recv(y, src=1, group=group)
+        same(y, torch.full((unread,), 7))
+    dist.destroy_process_group(group)
 
 
 def in_a_group(rank: Rank) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bodies.common import Rank, bits, numbers, reduced, same
+from bodies.common import Rank, await_file, bits, numbers, reduced, same
 
 COUNT = 200_003
 
@@ -22,14 +22,6 @@ def start(rank: Rank, count: int = COUNT) -> tuple[torch.Tensor, dist.Work, torc
     inputs = [numbers(torch.float32, count, i) for i in range(rank.size)]
     x = inputs[rank.rank].clone()
     return x, dist.all_reduce(x, async_op=True), reduced("SUM", inputs)
-
-
-def await_file(rank: Rank, name: str) -> None:
-    """Waits for what another rank touches."""
-    deadline = time.monotonic() + 20
-    while not (rank.folder / name).exists():
-        assert time.monotonic() < deadline, name
-        time.sleep(0.005)
 
 
 def life(rank: Rank) -> None:
