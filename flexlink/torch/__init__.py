@@ -63,10 +63,14 @@ def plugin() -> ModuleType:
 
 
 def _create(options: Any, pg_options: Any) -> Any:
-    """What torch calls on every rank of a new group; `pg_options`: only its `_timeout` counts."""
+    """What torch calls on every rank of a new group.
+
+    Raises:
+        TypeError: `pg_options` are another backend's.
+    """
     from flexlink._native import library_path
 
-    timeout = getattr(pg_options, "_timeout", options.timeout)
+    timeout = _time_limit(options.timeout, pg_options)
     return plugin().FlexlinkBackend(
         library=str(library_path()),
         store=options.store,
@@ -75,6 +79,25 @@ def _create(options: Any, pg_options: Any) -> Any:
         timeout=timeout,
         name=options.group_id,
     )
+
+
+def _time_limit(timeout: Any, pg_options: Any) -> Any:
+    """The one thing that a group can be told: torch's base class of all options carries a limit,
+    which counts before `timeout` where somebody has set it."""
+    from torch._C._distributed_c10d import Backend
+    from torch.distributed.constants import default_pg_timeout
+
+    if pg_options is None:
+        return timeout
+    if type(pg_options) is not Backend.Options or pg_options.backend != "flexlink":
+        theirs = getattr(pg_options, "backend", None)
+        raise TypeError(
+            f"flexlink: pg_options is {type(pg_options).__qualname__}"
+            f"{f' of the backend {theirs!r}' if theirs else ''}, and the backend flexlink has no "
+            "options but a time limit. Leave pg_options out; for the limit pass timeout="
+        )
+    limit = pg_options._timeout
+    return timeout if limit == default_pg_timeout else limit
 
 
 autoload()

@@ -159,6 +159,47 @@ print(json.dumps(sorted(k for k, v in dist.Backend.default_device_backend_map.it
     assert answer(program) == ["c", "p", "u"]
 
 
+@only_flexlink
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [("dist.ProcessGroupGloo._Options()", "gloo"), ("Options('stand_in')", "stand_in"),
+     ("{'a': 1}", "dict")],
+)  # fmt: skip
+def test_options_of_another_backend_are_refused(given: str, named: str) -> None:
+    program = f"""{OPEN}
+import json
+from torch._C._distributed_c10d import Backend
+Options, said = Backend.Options, []
+for make in (lambda: init("flexlink", pg_options={given}),
+             lambda: dist.new_group(pg_options={given})):
+    try:
+        make()
+    except TypeError as error:
+        said.append(str(error))
+    if not dist.is_initialized():
+        init("flexlink")
+print(json.dumps(said))
+"""
+    first, second = answer(program)
+    assert named in first and "timeout=" in first
+    assert first == second
+
+
+@only_flexlink
+def test_a_limit_in_torchs_own_options_counts() -> None:
+    program = f"""{OPEN}
+import json
+from datetime import timedelta
+from torch._C._distributed_c10d import Backend
+from {PLUGIN_MODULE} import _time_limit
+plain, limited = Backend.Options("flexlink"), Backend.Options("flexlink", timedelta(seconds=7))
+init("flexlink", pg_options=limited, timeout=timedelta(seconds=5))
+limits = [_time_limit(timedelta(seconds=5), given) for given in (None, plain, limited)]
+print(json.dumps([works(), *(limit.total_seconds() for limit in limits)]))
+"""
+    assert answer(program) == [True, 5.0, 5.0, 7.0]
+
+
 def test_pinned_options_of_the_world_do_not_reach_other_groups() -> None:
     """Trap 2."""
     program = f"""{STAND_IN}{OPEN}
@@ -169,6 +210,13 @@ import json
 print(json.dumps(seen))
 """
     assert answer(program) == [{"a": 1}, None]
+
+
+def test_pinned_no_group_is_bound_to_the_cpu() -> None:
+    """Trap 7: so there is no split_group() there."""
+    program = f"{OPEN}\nimport torch\ninit('gloo', device_id=torch.device('cpu:0'))"
+    done = python(program)
+    assert done.returncode != 0 and "must be an accelerator with an index" in done.stderr
 
 
 @pytest.mark.parametrize(
