@@ -59,7 +59,14 @@ def test_the_groups_monitored_barrier_names_who_is_missing(ranks: Ranks) -> None
 
 @only_flexlink
 def test_what_torch_does_not_let_a_plugin_do(two_ranks: Ranks) -> None:
+    """Traps 5, 6 and 7."""
     two_ranks("groups:pinned")
+
+
+@only_flexlink
+def test_what_the_backend_has_not_says_so(two_ranks: Ranks) -> None:
+    """Trap 19."""
+    two_ranks("groups:not_carried")
 
 
 def test_abort_ends_what_waits(fresh_ranks: Fresh) -> None:

@@ -24,6 +24,12 @@ def test_wait_ends_soon_after_its_limit(ranks: Ranks) -> None:
 
 
 @only_flexlink
+def test_what_else_may_be_asked_of_a_work(ranks: Ranks) -> None:
+    """Trap 18."""
+    ranks("work:questions")
+
+
+@only_flexlink
 def test_the_result_of_a_work_is_a_word(ranks: Ranks) -> None:
     ranks("work:future_result")
 

@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -241,8 +242,33 @@ def pinned(rank: Rank) -> None:
     assert any("only supported for either nccl or gloo" in str(w.message) for w in caught)
     backend = dist.group.WORLD._get_backend(CPU)
     assert not backend.supports_splitting
-    fails(RuntimeError, ["No device associated", "does not support splitting"],
-          lambda: dist.split_group(split_ranks=[list(range(rank.size))]))  # fmt: skip
+    split = partial(dist.split_group, split_ranks=[list(range(rank.size))])
+    fails(RuntimeError, ["No device associated"], split)
+    dist.group.WORLD.bound_device_id = torch.device("cpu", 0)  # which no user can say
+    if not torch.accelerator.is_available():
+        fails(RuntimeError, ["does not support splitting"], split)
+    dist.group.WORLD.bound_device_id = None
+    check(None, rank.size)
+
+
+def not_carried(rank: Rank) -> None:
+    """What c10d asks of a backend and this one has not says so (trap 19), and harms nothing."""
+    world = dist.group.WORLD
+    backend = world._get_backend(CPU)
+    assert not backend.supports_time_estimate
+    for words, call in (
+        ("enableCollectivesTiming", world._enable_collectives_timing),
+        ("onCompletion hook", lambda: world._register_on_completion_hook(print)),
+        ("waitForPendingWorks", world._wait_for_pending_works),
+        ("does not support suspend", backend.suspend),
+        ("does not support resume", backend.resume),
+        ("does not support getMemoryStats", backend.memory_stats),
+        ("implementation of merge", lambda: world.merge_remote_group(dist.HashStore(), 9)),
+        ("implementation of split", lambda: world.split_group(list(range(rank.size)))),
+    ):
+        fails(RuntimeError, [words], call)
+    assert not world._has_hooks()
+    backend.eager_connect_single_device(CPU)  # it is connected from its creation on
     check(None, rank.size)
 
 

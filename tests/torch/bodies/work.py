@@ -6,13 +6,14 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import warnings
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from bodies.common import Rank, await_file, bits, numbers, reduced, same
+from bodies.common import Rank, await_file, bits, fails, numbers, reduced, same
 
 COUNT = 200_003
 
@@ -99,6 +100,31 @@ def future_result(rank: Rank) -> None:
         "SUCCESS"
     ), result
     same(x, wanted)
+
+
+def questions(rank: Rank) -> None:
+    """What else may be asked of a Work: kind, tensors, whom it came from, a boxed form."""
+    x, work, wanted = start(rank)
+    held = work.boxed()
+    again = dist.Work.unbox(held)
+    assert again.wait() and again.is_completed() and again.is_success()
+    same(again.result()[0], wanted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        work.synchronize()
+    same(x, wanted)
+    assert work._get_op_type() == dist.all_reduce(x, async_op=True)._get_op_type()
+    gathered = dist.all_gather_into_tensor(torch.zeros(rank.size), torch.zeros(1), async_op=True)
+    assert gathered._get_op_type() != work._get_op_type()
+    gathered.wait()
+    before, after = (rank.rank - 1) % rank.size, (rank.rank + 1) % rank.size
+    sent, came = dist.isend(torch.ones(3), dst=after), dist.irecv(torch.zeros(3), src=before)
+    sent.wait()
+    came.wait()
+    assert came._source_rank() == before
+    fails(RuntimeError, ["only be called on work objects"], work._source_rank)
+    fails(RuntimeError, ["getDuration"], work._get_duration)
+    fails(RuntimeError, ["StreamBlock"], work.block_current_stream)  # there is no stream on CPU
 
 
 def collectives_in_callbacks(rank: Rank) -> None:
