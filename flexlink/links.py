@@ -89,7 +89,7 @@ def groups(seen: Snapshot, rate: Mapping[Key, Rate], everything: bool) -> list[l
 
 
 def _in_use(row: Row) -> bool:
-    return row.process.life != "dead" and row.comm.state != "closed"
+    return row.process.life != "dead" and row.comm.state not in ("closed", "aborted")
 
 
 def doing(row: Row) -> str:

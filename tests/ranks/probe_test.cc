@@ -7,6 +7,7 @@
 
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 #include "unit/probe_support.h"
 
 namespace ranktest {
@@ -41,7 +42,7 @@ class Seen {
   }
 
   bool comesTo(uint64_t wanted) const {
-    const double end = nowSeconds() + 20 * slowdown();
+    const double end = nowSeconds() + 20 * kSlowdown;
     while (state() != wanted && nowSeconds() < end) usleep(1000);
     return state() == wanted;
   }
@@ -83,6 +84,16 @@ RANK_BODY(SeenFailed) {
   RANK_EQ(seen.state(), FLEXLINK_PROBE_STATE_FAILED);
   ctx.barrier();
   comm.destroy();
+  RANK_EQ(seen.state(), FLEXLINK_PROBE_STATE_CLOSED);
+}
+
+// Who looks afterwards can tell a communicator that was aborted from one that came to its end.
+RANK_BODY(SeenAborted) {
+  Comm comm = makeWorld(ctx);
+  Seen seen(comm, ctx.rank);
+  ctx.barrier();
+  comm.abort();
+  RANK_EQ(seen.state(), FLEXLINK_PROBE_STATE_ABORTED);
 }
 
 // What two lanes carry is one operation, and each shows its own bytes.
@@ -119,6 +130,7 @@ TEST(ProbeOfRanks, WhatIsSplitBetweenLanesIsOneOperation) {
   expectRanksPass("SeenSplit", o);
 }
 TEST(ProbeOfRanks, AFailedCommunicatorIsNotSeenFinalizing) { pass("SeenFailed"); }
+TEST(ProbeOfRanks, AnAbortedCommunicatorEndsAsAborted) { pass("SeenAborted"); }
 
 }  // namespace
 }  // namespace ranktest

@@ -39,7 +39,7 @@
 #define FLEXLINK_PROBE_STATE_READY 2u
 #define FLEXLINK_PROBE_STATE_FINALIZING 3u /* takes no more calls */
 #define FLEXLINK_PROBE_STATE_FAILED 4u     /* every further call returns the first error */
-#define FLEXLINK_PROBE_STATE_ABORTED 5u    /* ended by the program with work left */
+#define FLEXLINK_PROBE_STATE_ABORTED 5u    /* closed by ncclCommAbort */
 #define FLEXLINK_PROBE_STATE_CLOSED 6u     /* its records stay until the slot is used again */
 
 /* Phase of the operation that a lane carries. */

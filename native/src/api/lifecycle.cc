@@ -33,9 +33,7 @@ Status abortComm(ncclComm_t comm) {
   (void)awaitCreation(shell);
   {
     std::lock_guard<std::mutex> life(shell->life);
-    if (shell->impl) {
-      shell->impl->giveUp(makeStatus(Code::kInvalidUsage, "ncclCommAbort was called"));
-    }
+    if (shell->impl) shell->impl->abort();
   }
   {
     ShellLock lock(shell);

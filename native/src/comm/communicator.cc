@@ -123,7 +123,8 @@ Communicator::~Communicator() {
   const Status left = makeStatus(
       Code::kInvalidUsage, "rank %d has left the communicator before the message came", rank());
   for (auto& pending : queue_.takeAll()) finish(pending.get(), left);
-  ProbeWriter::process()->closeComm(probe_);
+  const bool aborted = aborted_.load(std::memory_order_relaxed);
+  ProbeWriter::process()->closeComm(probe_, aborted ? ProbeState::kAborted : ProbeState::kClosed);
   if (unseen_ != nullptr) ProbeWriter::process()->closeComm(unseen_);
   dismissCookie(parts_.cookie);
   Result<Reactor*> reactor = Reactor::instance();
@@ -175,6 +176,11 @@ void Communicator::giveUp(const Status& reason) {
 void Communicator::revoke() {
   revoked_.store(true, std::memory_order_release);
   giveUp(makeStatus(Code::kInvalidUsage, "the communicator was revoked"));
+}
+
+void Communicator::abort() {
+  aborted_.store(true, std::memory_order_relaxed);
+  giveUp(makeStatus(Code::kInvalidUsage, "ncclCommAbort was called"));
 }
 
 bool Communicator::oneProcess() const {

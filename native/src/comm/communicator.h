@@ -128,6 +128,7 @@ class Communicator {
   Status firstFailure() const;              // ok while none
   void giveUp(const Status& reason);
   void revoke();
+  void abort();
   bool revoked() const { return revoked_.load(std::memory_order_acquire); }
   Status lookAtPeers();  // with the lock; never waits
   uint64_t nextOrdinal() { return ordinal_++; }
@@ -202,6 +203,7 @@ class Communicator {
   bool suspended_ = false;
   bool finalized_ = false;
   std::atomic<bool> revoked_{false};  // release in revoke, acquire in revoked
+  std::atomic<bool> aborted_{false};  // read when it is closed, behind the shell's locks
 
   mutable std::mutex failureMutex_;  // guards failure_; a leaf lock
   Status failure_;

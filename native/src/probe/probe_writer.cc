@@ -117,13 +117,13 @@ ProbeComm* ProbeWriter::openUnseen() {
   return new ProbeComm(this, {&place->slot, &place->ring, 0, -1}, parts_->counter);
 }
 
-void ProbeWriter::closeComm(ProbeComm* comm) {
+void ProbeWriter::closeComm(ProbeComm* comm, ProbeState end) {
   if (comm->slotNumber_ < 0) {
     // The slot is the first member of its PrivatePlace.
     delete reinterpret_cast<PrivatePlace*>(comm->slot_);
   } else {
     const std::lock_guard lock(parts_->mutex);
-    comm->state(ProbeState::kClosed);
+    comm->state(end);
     ProbeComm::put(comm->slot_->comm.closedTicks, comm->ticks());
     parts_->open[comm->slotNumber_] = false;
     parts_->closedAt[comm->slotNumber_] = ++parts_->closings;

@@ -154,7 +154,7 @@ class ProbeWriter {
   ProbeComm* openComm(const ProbeCommInfo& info);
   // One that nobody sees: for what is part of another communicator's operations.
   ProbeComm* openUnseen();
-  void closeComm(ProbeComm* comm);
+  void closeComm(ProbeComm* comm, ProbeState end = ProbeState::kClosed);
 
   // Of the file; "" when the probe is off.
   const std::string& path() const;
