@@ -8,6 +8,7 @@
 
 #include "conformance/lane_suite.h"
 #include "conformance/memory_lanes.h"
+#include "support/sanitized.h"
 
 namespace flexlink {
 namespace {
@@ -106,11 +107,7 @@ struct Runner {
 };
 
 constexpr int kRanks = 3;
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr int kRounds = 60;  // each takes many times as long
-#else
-constexpr int kRounds = 1000;
-#endif
+constexpr int kRounds = ranktest::kSanitized ? 60 : 1000;  // of threads that come and go
 constexpr size_t kCount = 30'000;
 
 void begin(Runner* runner, int rank) {

@@ -18,6 +18,7 @@
 #include "support/check.h"
 #include "support/proc.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 #include "support/values.h"
 
 namespace ranktest {
@@ -133,7 +134,7 @@ RANK_BODY(DamagedId) {
   for (size_t i = 0; i < attempts.size(); ++i) {
     const Attempt& a = attempts[i];
     RANK_TRUE_MSG(a.result != ncclSuccess && a.comm == nullptr, "byte " << 40 + 3 * i);
-    RANK_TRUE_MSG(a.seconds < 3 * slowdown(), "byte " << 40 + 3 * i << ": " << a.seconds << " s");
+    RANK_TRUE_MSG(a.seconds < 3 * kSlowdown, "byte " << 40 + 3 * i << ": " << a.seconds << " s");
   }
 }
 

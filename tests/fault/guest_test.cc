@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <sstream>
 #include <thread>
@@ -15,6 +16,7 @@
 #include "support/check.h"
 #include "support/proc.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -27,7 +29,7 @@ void checkSum(ncclComm_t comm, int size, size_t count = 1000) {
 
 // Waits for a child of fork() for at most 10 s; its exit status, or -1.
 int childStatus(pid_t pid) {
-  const double end = nowSeconds() + 10 * slowdown();
+  const double end = nowSeconds() + 10 * kSlowdown;
   int status = 0;
   while (nowSeconds() < end) {
     if (waitpid(pid, &status, WNOHANG) == pid) return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -102,7 +104,7 @@ RANK_BODY(ForkBeforeUse) {
 }
 
 RANK_BODY(ExitWithoutDestroy) {
-  [[maybe_unused]] static ncclComm_t kept;  // reachable at exit, as in a program that forgets it
+  static std::atomic<ncclComm_t> kept;  // reachable at exit, as in a program that forgets it
   Comm comm = makeWorld(ctx);
   checkSum(comm, ctx.size);
   ctx.barrier();
@@ -227,7 +229,7 @@ RANK_BODY(MakeAndDestroyMany) {
   const double growth =
       static_cast<double>(after.rssKiB - before.rssKiB) / static_cast<double>(before.rssKiB);
   // A sanitizer's allocator keeps freed memory.
-  RANK_TRUE_MSG(sanitized() || (growth <= 0.01 && growth >= -0.01),
+  RANK_TRUE_MSG(kSanitized || (growth <= 0.01 && growth >= -0.01),
                 before.rssKiB << " KiB -> " << after.rssKiB << " KiB");
   ctx.barrier();
 }
@@ -280,14 +282,14 @@ TEST(Fork, BeforeTheFirstCallTheChildMayUseTheLibrary) {
 
 TEST(Exit, WithoutDestroyNeitherHangsNorCrashes) {
   for (How how : {How::kProcesses, How::kThreads}) {
-    EXPECT_LT(pass("ExitWithoutDestroy", 2, how).seconds, 5 * slowdown());
+    EXPECT_LT(pass("ExitWithoutDestroy", 2, how).seconds, 5 * kSlowdown);
   }
 }
 TEST(Exit, WithWorkInFlightNeitherHangsNorCrashes) {
-  EXPECT_LT(pass("ExitWithWorkInFlight", 2, How::kProcesses).seconds, 5 * slowdown());
+  EXPECT_LT(pass("ExitWithWorkInFlight", 2, How::kProcesses).seconds, 5 * kSlowdown);
 }
 TEST(Exit, WhileAnotherThreadIsInsideNeitherHangsNorCrashes) {
-  EXPECT_LT(pass("ExitWhileAThreadIsInside", 2, How::kProcesses).seconds, 5 * slowdown());
+  EXPECT_LT(pass("ExitWhileAThreadIsInside", 2, How::kProcesses).seconds, 5 * kSlowdown);
 }
 
 TEST(Signals, OfTheProgramDoNotDisturb) {

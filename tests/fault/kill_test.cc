@@ -11,6 +11,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -54,7 +55,7 @@ void checkNamesAVictim(const std::string& text, const Plan& plan, const char* wh
 void checkPrompt(RankContext& ctx) {
   const uint32_t killedAt = ctx.wait(kKilledAt);
   const double seconds = static_cast<double>(nowMillis() - killedAt) / 1000;
-  RANK_TRUE_MSG(seconds <= kPromise * slowdown(), seconds << " s after the kill");
+  RANK_TRUE_MSG(seconds <= kPromise * kSlowdown, seconds << " s after the kill");
   ctx.publish(static_cast<uint64_t>(seconds * 1000));
 }
 
@@ -87,7 +88,7 @@ void checkAfterLife(RankContext& ctx, Comm& comm, const Plan& plan) {
     const double seconds = timed([&] { result = body(); });
     checkResult(result, ncclRemoteError, call, RANK_WHERE, comm);
     checkNamesAVictim(lastError(comm), plan, RANK_WHERE);
-    RANK_TRUE_MSG(seconds < 0.5 * slowdown(), call << " took " << seconds << " s");
+    RANK_TRUE_MSG(seconds < 0.5 * kSlowdown, call << " took " << seconds << " s");
   };
   failsAtOnce("AllReduce",
               [&] { return ncclAllReduce(&x, &x, 1, ncclFloat32, ncclSum, comm, nullptr); });
@@ -106,9 +107,9 @@ void checkAfterLife(RankContext& ctx, Comm& comm, const Plan& plan) {
     RANK_OK(ncclCommShrink(comm, excluded.data(), static_cast<int>(excluded.size()), child.put(),
                            nullptr, NCCL_SHRINK_ABORT));
   });
-  RANK_TRUE_MSG(shrink <= kPromise * slowdown(), shrink);
+  RANK_TRUE_MSG(shrink <= kPromise * kSlowdown, shrink);
   const double abort = timed([&] { comm.abort(); });
-  RANK_TRUE_MSG(abort <= kPromise * slowdown(), abort);
+  RANK_TRUE_MSG(abort <= kPromise * kSlowdown, abort);
   const int left = ctx.size - static_cast<int>(plan.victims.size());
   std::vector<int32_t> data(10'000, 1);
   for (int round = 0; round < 5; ++round) {
@@ -130,7 +131,7 @@ RANK_BODY(KilledInOperations) {
   RANK_OK(operate(plan, ctx, comm, in.data(), out.data(), nullptr));
   ctx.set(kReady + ctx.rank);
   ncclResult_t result = ncclSuccess;
-  const double end = nowSeconds() + 30 * slowdown();
+  const double end = nowSeconds() + 30 * kSlowdown;
   while (result == ncclSuccess && nowSeconds() < end) {
     result = operate(plan, ctx, comm, in.data(), out.data(),
                      async ? static_cast<cudaStream_t>(stream) : nullptr);
@@ -164,7 +165,7 @@ RANK_BODY(KilledWhileAllAreIdle) {
   while (plan.isVictim(ctx.rank)) pause();
   ctx.wait(kKilledAt);
   ncclResult_t state = ncclSuccess;
-  const double end = nowSeconds() + 10 * slowdown();
+  const double end = nowSeconds() + 10 * kSlowdown;
   while (state == ncclSuccess && nowSeconds() < end) {
     RANK_OK(ncclCommGetAsyncError(comm, &state));
     usleep(5000);

@@ -9,6 +9,7 @@
 #include "support/check.h"
 #include "support/rank_run.h"
 #include "support/rank_suite.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -95,7 +96,7 @@ RANK_BODY(Mismatches) {
       if (std::string(m.name) == "count") {
         RANK_MENTIONS(lastError(comm), std::to_string(n), std::to_string(n + 1));
       }
-      RANK_TRUE_MSG(seconds < 2 * slowdown(), m.name << ": " << seconds << " s");
+      RANK_TRUE_MSG(seconds < 2 * kSlowdown, m.name << ": " << seconds << " s");
       RANK_IS(ncclAllReduce(in.data(), out.data(), 1, ncclInt32, ncclSum, comm, nullptr),
               ncclInvalidUsage);
       ncclResult_t state = ncclSuccess;
@@ -135,7 +136,7 @@ RANK_BODY(MismatchedMessage) {
       RANK_MENTIONS(lastError(comm), std::to_string(n), std::to_string(n + 1));
     }
     // A small send may be gone before the receiver sees it; then the next call fails.
-    const double end = nowSeconds() + 2 * slowdown();
+    const double end = nowSeconds() + 2 * kSlowdown;
     ncclResult_t state = result;
     while (state == ncclSuccess && nowSeconds() < end) RANK_OK(ncclCommGetAsyncError(comm, &state));
     RANK_EQ(state, ncclInvalidUsage);

@@ -14,6 +14,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -91,13 +92,13 @@ RANK_BODY(StoppedRank) {
   std::thread aborter;
   if (way == "abort" && ctx.rank != kVictim) {
     aborter = std::thread([&ctx, comm] {
-      waitChange(ctx.board->flags[kStopped], 0, 30 * slowdown(), nullptr);
+      waitChange(ctx.board->flags[kStopped], 0, 30 * kSlowdown, nullptr);
       usleep(300'000);
       ncclCommAbort(comm);
     });
   }
   ncclResult_t result = ncclSuccess;
-  const double end = nowSeconds() + 30 * slowdown();
+  const double end = nowSeconds() + 30 * kSlowdown;
   while (result == ncclSuccess && nowSeconds() < end) result = operate(what, ctx, comm, buffers);
   const std::string text = lastError(nullptr);
   if (aborter.joinable()) {

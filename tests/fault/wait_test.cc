@@ -10,6 +10,7 @@
 #include "support/check.h"
 #include "support/proc.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -21,7 +22,7 @@ void checkCheap(const char* where, double bound, const std::function<void()>& wa
   const double before = processCpuSeconds();
   const double seconds = timed(wait);
   const double used = processCpuSeconds() - before;
-  if (used > bound * slowdown()) {
+  if (used > bound * kSlowdown) {
     fail(where, "used " + std::to_string(used) + " s of CPU in " + std::to_string(seconds) + " s");
   }
 }
@@ -83,7 +84,7 @@ RANK_BODY(Idle) {
   const double before = processCpuSeconds();
   usleep(1'000'000);
   const double used = processCpuSeconds() - before;
-  RANK_TRUE_MSG(used <= 0.010 * slowdown(), used << " s of CPU in one idle second");
+  RANK_TRUE_MSG(used <= 0.010 * kSlowdown, used << " s of CPU in one idle second");
   ctx.barrier();
   comm.destroy();
 }
@@ -95,7 +96,7 @@ RANK_BODY(MissingAtInit) {
   const double seconds = timed([&] { result = ncclCommInitRank(&comm, ctx.size, id, ctx.rank); });
   const std::string text = lastError(nullptr);
   RANK_TRUE_MSG(result != ncclSuccess && result != ncclInProgress, resultName(result));
-  RANK_TRUE_MSG(seconds > 1.5 && seconds < 4 * slowdown(), seconds);
+  RANK_TRUE_MSG(seconds > 1.5 && seconds < 4 * kSlowdown, seconds);
   RANK_TRUE(comm == nullptr);
   for (char missing : ctx.args) RANK_MENTIONS(text, std::string(1, missing));
   RANK_MENTIONS(text, "FLEXLINK_INIT_TIMEOUT");

@@ -12,6 +12,7 @@
 #include "support/check.h"
 #include "support/rank_run.h"
 #include "support/rank_suite.h"
+#include "support/sanitized.h"
 #include "support/values.h"
 
 namespace ranktest {
@@ -270,7 +271,7 @@ RANK_BODY(EstimatedGroup) {
   constexpr size_t kMany = 4 << 20;
   const double ratio = estimateOf(comm, {kMany}) / microsecondsOf(comm, kMany);
   // Nothing makes a copy faster; neighbours that take the cores make it slower.
-  RANK_TRUE_MSG(ratio < 10 * slowdown() && ratio > 0.01 / slowdown(), ratio);
+  RANK_TRUE_MSG(ratio < 10 * kSlowdown && ratio > 0.01 / kSlowdown, ratio);
   comm.destroy();
 }
 

@@ -8,6 +8,7 @@
 #include "support/check.h"
 #include "support/collective_case.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -68,7 +69,7 @@ TEST(Harness, HangIsEndedAndNamedAfterTheDeadline) {
   const Outcome out = runRanks("HarnessOneRankHangs", o);
   ASSERT_EQ(out.problems.size(), 1U) << out.report();
   EXPECT_EQ(out.problems[0], "rank 1: still at the endless pause of rank 1");
-  EXPECT_LT(out.seconds, 5 * slowdown());
+  EXPECT_LT(out.seconds, 5 * kSlowdown);
 }
 
 TEST(Harness, DeathOfARankIsAProblemUnlessTheTestSentIt) {

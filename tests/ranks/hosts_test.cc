@@ -10,6 +10,7 @@
 #include "support/check.h"
 #include "support/collective_case.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -104,7 +105,7 @@ const Spread kSpreads[] = {{2, "01"},  {4, "0123"}, {4, "0011"},  {4, "0101", Ho
                            {3, "001"}, {4, "0111"}, {5, "00101"}, {6, "001122"}};
 
 std::string cases(int count, size_t maxBytes) {
-  return std::to_string(testSeed()) + " 40000000 " + std::to_string(count) + " " +
+  return std::to_string(testSeed()) + " 40000000 " + std::to_string(inReach(count)) + " " +
          std::to_string(maxBytes);
 }
 

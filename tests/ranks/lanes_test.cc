@@ -10,6 +10,7 @@
 #include "support/check.h"
 #include "support/collective_case.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -43,7 +44,7 @@ const Spread kSpreads[] = {{2, "vendor:1,memory:1"},
                            {3, "vendor:1,message:1", "012"}};
 
 std::string cases(int count, size_t maxBytes) {
-  return std::to_string(testSeed()) + " 50000000 " + std::to_string(count) + " " +
+  return std::to_string(testSeed()) + " 50000000 " + std::to_string(inReach(count)) + " " +
          std::to_string(maxBytes);
 }
 
@@ -51,7 +52,7 @@ std::string cases(int count, size_t maxBytes) {
 RANK_BODY(ManyLongSums) {
   Comm comm = makeWorld(ctx);
   std::vector<int32_t> data(300'000), sum(data.size());
-  for (int round = 0; round < 400; ++round) {
+  for (int round = 0; round < inReach(400); ++round) {
     for (size_t i = 0; i < data.size(); ++i) {
       data[i] = static_cast<int32_t>(i % 1000) * (ctx.rank + 1) + round;
     }

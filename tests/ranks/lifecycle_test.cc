@@ -14,6 +14,7 @@
 #include "support/check.h"
 #include "support/rank_run.h"
 #include "support/rank_suite.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -227,7 +228,7 @@ RANK_BODY(AbortFromAnotherThread) {
   RANK_EQ(aborted, ncclSuccess);
   RANK_EQ(before, -1);
   RANK_TRUE_MSG(got != ncclSuccess && got != ncclInProgress, got.load());
-  RANK_TRUE_MSG(seconds < kSoon * slowdown(), seconds);
+  RANK_TRUE_MSG(seconds < kSoon * kSlowdown, seconds);
 }
 
 // The abort of one rank ends the others' calls with an error that names it.
@@ -246,7 +247,7 @@ RANK_BODY(AbortReachesThePeers) {
             ncclRemoteError);
   });
   RANK_MENTIONS(lastError(comm), "rank 1");
-  RANK_TRUE_MSG(seconds < kSoon * slowdown(), seconds);
+  RANK_TRUE_MSG(seconds < kSoon * kSlowdown, seconds);
   ncclResult_t state = ncclSuccess;
   RANK_OK(ncclCommGetAsyncError(comm, &state));
   RANK_EQ(state, ncclRemoteError);
@@ -287,7 +288,7 @@ RANK_BODY(RevokeEndsBlockedWork) {
     ncclResult_t result = ncclSuccess;
     const double seconds = timed([&] { result = flexlinkStreamSynchronize(stream); });
     RANK_TRUE_MSG(result != ncclSuccess && result != ncclInProgress, resultName(result));
-    RANK_TRUE_MSG(seconds < kSoon * slowdown(), seconds);
+    RANK_TRUE_MSG(seconds < kSoon * kSlowdown, seconds);
   }
   ctx.barrier();
   comm.abort();

@@ -16,6 +16,7 @@
 #include "support/collective_case.h"
 #include "support/rank_run.h"
 #include "support/rank_suite.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -206,7 +207,7 @@ RANK_BODY(NobodyAnswers) {
     }
   });
   const std::string text = lastError(comm);
-  RANK_TRUE_MSG(seconds < 4 * slowdown(), seconds);
+  RANK_TRUE_MSG(seconds < 4 * kSlowdown, seconds);
   if (ctx.rank == 0) {
     RANK_EQ(result, ctx.args == "timeout" ? ncclTimeout : ncclRemoteError);
     RANK_EQ(flexlinkStreamSynchronize(late), result);

@@ -12,6 +12,7 @@
 #include "support/check.h"
 #include "support/rank_run.h"
 #include "support/rank_suite.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -38,7 +39,7 @@ RANK_BODY(UnattendedAfterWaits) {
     uint64_t ticket = 0;
     RANK_OK(flexlinkStreamRecord(stream, &ticket));
     RANK_OK(flexlinkStreamNotify(stream, ticket, count, &done));
-    RANK_TRUE_MSG(reaches(done, i + 1, 10 * slowdown()), done.load());
+    RANK_TRUE_MSG(reaches(done, i + 1, 10 * kSlowdown), done.load());
     RANK_OK(flexlinkStreamQuery(stream));
   }
   comm.destroy();
@@ -64,8 +65,8 @@ RANK_BODY(NotesOfTickets) {
     usleep(50'000);
     RANK_EQ(early.load() + late.load(), 0);  // the peer is not there yet
     ctx.set(1);
-    RANK_TRUE(reaches(early, 1, 10 * slowdown()));
-    RANK_TRUE(reaches(late, 1, 10 * slowdown()));
+    RANK_TRUE(reaches(early, 1, 10 * kSlowdown));
+    RANK_TRUE(reaches(late, 1, 10 * kSlowdown));
   }
   stream.sync();
   RANK_OK(flexlinkStreamNotify(stream, last, count, &over));
@@ -98,7 +99,7 @@ RANK_BODY(LimitOfOneCommunicator) {
       RANK_IS(flexlinkStreamWait(stream, 1, -1), ncclTimeout);
       RANK_MENTIONS(lastError(limited), "rank 1", "0.3 s");
     });
-    RANK_TRUE_MSG(seconds < 2 * slowdown(), seconds);
+    RANK_TRUE_MSG(seconds < 2 * kSlowdown, seconds);
     RANK_TRUE(reaches(done, 1, 10));  // a failure is an end, too
     ctx.set(1);
   } else {
@@ -128,7 +129,7 @@ RANK_BODY(LeavesWithAnOpenReceive) {
     RANK_OK(flexlinkStreamNotify(stream, ticket, count, &done));
     RANK_OK(ncclSend(&sent, 1, ncclInt32, 1, comm, back));
     const double seconds = timed([&] { RANK_OK(flexlinkCommLeave(comm.release())); });
-    RANK_TRUE_MSG(seconds < 2 * slowdown(), seconds);
+    RANK_TRUE_MSG(seconds < 2 * kSlowdown, seconds);
     RANK_IS(flexlinkStreamWait(stream, ticket, 0), ncclInvalidUsage);
     RANK_TRUE(reaches(done, 1, 10));
     RANK_EQ(unanswered, 7);

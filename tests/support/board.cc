@@ -66,16 +66,4 @@ double nowSeconds() {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
 }
 
-double slowdown() {
-#if defined(__SANITIZE_THREAD__)
-  return 6.0;
-#elif defined(__SANITIZE_ADDRESS__)
-  return 3.0;
-#else
-  return 1.0;
-#endif
-}
-
-bool sanitized() { return slowdown() > 1; }
-
 }  // namespace ranktest

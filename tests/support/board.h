@@ -55,8 +55,4 @@ uint32_t waitChange(std::atomic<uint32_t>& word, uint32_t from, double seconds,
 
 double nowSeconds();  // monotonic
 
-// Sanitizers make everything slower: factor for deadlines of whole runs, not for promises.
-double slowdown();
-bool sanitized();
-
 }  // namespace ranktest

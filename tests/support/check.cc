@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "flexlink/flexlink.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 
@@ -44,7 +45,7 @@ void checkMentions(const std::string& text, std::initializer_list<std::string> p
 }
 
 ncclResult_t pollAsync(ncclComm_t comm, double seconds) {
-  const double end = nowSeconds() + seconds * slowdown();
+  const double end = nowSeconds() + seconds * kSlowdown;
   ncclResult_t state = ncclInProgress;
   while (nowSeconds() < end) {
     if (ncclCommGetAsyncError(comm, &state) != ncclSuccess) return ncclInternalError;

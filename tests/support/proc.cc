@@ -16,6 +16,7 @@
 #include <sstream>
 
 #include "support/board.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -60,7 +61,7 @@ ProcessCounts countsOf(pid_t pid) {
   std::ifstream maps(procPath(pid, "maps"));
   // A sanitizer maps anonymous memory of its own all the time.
   for (std::string line; std::getline(maps, line);) {
-    if (!sanitized() || line.find('/') != std::string::npos) ++counts.mappings;
+    if (!kSanitized || line.find('/') != std::string::npos) ++counts.mappings;
   }
   std::ifstream status(procPath(pid, "status"));
   for (std::string line; std::getline(status, line);) {

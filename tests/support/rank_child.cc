@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -109,7 +110,7 @@ void RankContext::barrier(double seconds) const {
     setFlag(board->round, round + 1);
     return;
   }
-  if (waitChange(board->round, round, seconds * slowdown(), &board->failed) == round) {
+  if (waitChange(board->round, round, seconds * kSlowdown, &board->failed) == round) {
     throw RankFailure("not all ranks came to the barrier, or one failed; this one was at " +
                       std::string(slot().where));
   }
@@ -122,7 +123,7 @@ void RankContext::set(int flag, uint32_t value) const { setFlag(board->flags[fla
 
 uint32_t RankContext::wait(int flag, double seconds) const {
   at("waiting for flag %d", flag);
-  const uint32_t value = waitChange(board->flags[flag], 0, seconds * slowdown(), &board->failed);
+  const uint32_t value = waitChange(board->flags[flag], 0, seconds * kSlowdown, &board->failed);
   if (value == 0) throw RankFailure("flag " + std::to_string(flag) + " was not set in time");
   return value;
 }

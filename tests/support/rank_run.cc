@@ -18,6 +18,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "support/sanitized.h"
+
 namespace ranktest {
 namespace {
 
@@ -156,7 +158,7 @@ void RankRun::spawn(const std::vector<int>& ranks) {
 }
 
 bool RankRun::waitFlag(int flag, double seconds) {
-  return waitChange(board_->flags[flag], 0, seconds * slowdown(), &board_->failed) != 0;
+  return waitChange(board_->flags[flag], 0, seconds * kSlowdown, &board_->failed) != 0;
 }
 
 void RankRun::setFlag(int flag, uint32_t value) { ranktest::setFlag(board_->flags[flag], value); }
@@ -204,7 +206,7 @@ bool RankRun::reapUntil(double end) {
     }
     if (waits.empty()) return true;
     const double now = nowSeconds();
-    if (graceEnd == 0 && board_->failed.load() != 0) graceEnd = now + kGraceSeconds * slowdown();
+    if (graceEnd == 0 && board_->failed.load() != 0) graceEnd = now + kGraceSeconds * kSlowdown;
     if (now >= end || (graceEnd != 0 && now >= graceEnd)) return false;
     poll(waits.data(), waits.size(), 50);
   }
@@ -220,7 +222,7 @@ void RankRun::killAll() {
 }
 
 Outcome RankRun::finish() {
-  const bool late = !reapUntil(started_ + options_.deadlineSeconds * slowdown());
+  const bool late = !reapUntil(started_ + options_.deadlineSeconds * kSlowdown);
   Outcome out;
   out.seconds = nowSeconds() - started_;
   describe(out, late);

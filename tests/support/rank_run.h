@@ -70,7 +70,7 @@ struct BodyRegistration {
 struct RunOptions {
   int size = 2;
   How how = How::kProcesses;
-  double deadlineSeconds = 60;   // for the whole run; times slowdown()
+  double deadlineSeconds = 60;   // for the whole run; times kSlowdown
   std::string args;              // handed to every rank
   std::vector<std::string> env;  // "NAME=value" for all children; "NAME" removes it
   std::string lanes;             // FLEXLINK_LANES, with a second copy as the vendor; "": our own

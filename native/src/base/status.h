@@ -72,10 +72,9 @@ class [[nodiscard]] Result {
 #define FLEXLINK_CONCAT(a, b) FLEXLINK_CONCAT_(a, b)
 
 // Returns from the enclosing function when `expr` (a Status) is not ok.
-#define FLEXLINK_TRY(expr)                                                  \
-  do {                                                                      \
-    if (::flexlink::Status flexlinkStatus_ = (expr); !flexlinkStatus_.ok()) \
-      return flexlinkStatus_;                                               \
+#define FLEXLINK_TRY(expr)                                                                       \
+  do {                                                                                           \
+    if (::flexlink::Status flexlinkStatus = (expr); !flexlinkStatus.ok()) return flexlinkStatus; \
   } while (0)
 
 // FLEXLINK_TRY_ASSIGN(auto fd, openThing()): assigns the value or returns the error.
