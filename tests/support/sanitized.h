@@ -2,6 +2,8 @@
 // What tests do differently in a build with sanitizers. Nothing here touches a promise.
 #pragma once
 
+#include <cstdlib>
+
 namespace ranktest {
 
 #if defined(__SANITIZE_THREAD__)
@@ -15,6 +17,8 @@ constexpr bool kSanitized = kSlowdown > 1;
 
 // How many of `cases` like ones a test goes through: sanitizers look at how the code is, not at
 // what it computes; scripts/soak has the rest.
-constexpr int inReach(int cases) { return kSanitized ? (cases + 3) / 4 : cases; }
+inline int inReach(int cases) {
+  return kSanitized && getenv("FLEXLINK_SOAK") == nullptr ? (cases + 3) / 4 : cases;
+}
 
 }  // namespace ranktest
