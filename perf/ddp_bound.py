@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a DDP step is communication: the most that a faster AllReduce can gain.
+
+flexlink run -n 2 -- python perf/ddp_bound.py [--compute-bound] [--rounds 5]
+
+Prints medians of rank 0 in milliseconds, all taken in turns. `no DDP`: the model alone. `no
+communication`: DDP with a hook that hands every bucket back at once. Then a step with each backend,
+and AllReduces of the same gradients alone, in torch's memory and in memory that all ranks map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+
+import ddp
+import torch
+import torch.distributed as dist
+from comparison import measure
+from torch.nn.parallel import DistributedDataParallel
+
+Step = Callable[[], None]
+BUCKETS = 4  # of DDP's usual 25 MB
+
+
+def stepping(model: torch.nn.Module, batch: torch.Tensor) -> Step:
+    """One training step of a model."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(batch).square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def silent(compute_bound: bool) -> Step:
+    """DDP that copies, divides and waits as ever, and sends nothing."""
+    model, batch = ddp.make_model(compute_bound)
+    quiet = DistributedDataParallel(model)
+
+    def hook(_, bucket):  # without types: torch reads them and takes no strings
+        future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        future.set_result(bucket.buffer().div_(dist.get_world_size()))
+        return future
+
+    quiet.register_comm_hook(None, hook)
+    return stepping(quiet, batch)
+
+
+def sums(group: dist.ProcessGroup, tensors: list[torch.Tensor]) -> Step:
+    """AllReduces in flight together, as DDP's are."""
+
+    def step() -> None:
+        works = [dist.all_reduce(each, group=group, async_op=True) for each in tensors]
+        for work in works:
+            work.get_future().wait()
+
+    return step
+
+
+def main() -> None:
+    """What each rank runs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--compute-bound", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    dist.init_process_group("gloo")
+    ours, gloo = dist.new_group(backend="flexlink"), dist.group.WORLD
+    model, batch = ddp.make_model(options.compute_bound)
+    part = sum(each.numel() for each in model.parameters()) // BUCKETS
+    plain = [torch.ones(part) for _ in range(BUCKETS)]
+    backend = ours._get_backend(torch.device("cpu"))
+    shared = [
+        backend.allocate_tensor(part, dtype=torch.float32, device=torch.device("cpu")).fill_(1)
+        for _ in range(BUCKETS)
+    ]
+    steps = {
+        "no DDP": stepping(model, batch),
+        "no communication": silent(options.compute_bound),
+        "gloo": ddp.make_step("gloo", options.compute_bound),
+        "flexlink": ddp.make_step("flexlink", options.compute_bound),
+        "gloo's sums": sums(gloo, plain),
+        "flexlink's sums": sums(ours, plain),
+        "shared memory": sums(ours, shared),
+    }
+    for name, seconds in measure(steps, options.rounds, 5).items():
+        if dist.get_rank() == 0:
+            print(f"| {name} | {seconds * 1e3:.1f} |", flush=True)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
