@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from comparison import Step, compare
+from comparison import Step, compare, training_step
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,14 +31,7 @@ def make_step(backend: str, compute_bound: bool) -> Step:
     init_process_group(backend) and no more."""
     model, batch = make_model(compute_bound)
     ddp = DistributedDataParallel(model, process_group=dist.new_group(backend=backend))
-    optimizer = torch.optim.SGD(ddp.parameters(), lr=0.01)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        ddp(batch).square().mean().backward()
-        optimizer.step()
-
-    return step
+    return training_step(ddp, batch)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,23 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import ddp
 import torch
 import torch.distributed as dist
-from comparison import measure
+from comparison import Step, measure, training_step
 from torch.nn.parallel import DistributedDataParallel
 
-Step = Callable[[], None]
 BUCKETS = 4  # of DDP's usual 25 MB
-
-
-def stepping(model: torch.nn.Module, batch: torch.Tensor) -> Step:
-    """One training step of a model."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        model(batch).square().mean().backward()
-        optimizer.step()
-
-    return step
 
 
 def silent(compute_bound: bool) -> Step:
@@ -52,7 +38,7 @@ def silent(compute_bound: bool) -> Step:
         return future
 
     quiet.register_comm_hook(None, hook)
-    return stepping(quiet, batch)
+    return training_step(quiet, batch)
 
 
 def sums(group: dist.ProcessGroup, tensors: list[torch.Tensor]) -> Step:
@@ -83,7 +69,7 @@ def main() -> None:
         for _ in range(BUCKETS)
     ]
     steps = {
-        "no DDP": stepping(model, batch),
+        "no DDP": training_step(model, batch),
         "no communication": silent(options.compute_bound),
         "gloo": ddp.make_step("gloo", options.compute_bound),
         "flexlink": ddp.make_step("flexlink", options.compute_bound),
