@@ -105,8 +105,6 @@ class Backend final : public c10d::Backend {
   bool supportsShrinking() const FLEXLINK_TORCH_CAPABILITY { return true; }
 
  private:
-  using Call = std::function<ncclResult_t(ncclComm_t, cudaStream_t)>;
-
   WorkInfo info(c10d::OpType type, const char* title);
   template <typename OpOptions>
   WorkInfo info(c10d::OpType type, const char* title, const OpOptions& opts) {
