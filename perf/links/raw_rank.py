@@ -16,7 +16,7 @@ import time
 
 JOB = json.loads(sys.argv[1])
 RANK = JOB["rank"]
-ADDRESS = ("127.0.0.1" if JOB["nic"] == "lo" else "10.77.0.1", 21077)
+ADDRESS = ("127.0.0.1" if JOB["nic"] == "lo" else "10.77.0.1", 20007)
 CHUNK = 256 << 10
 MPTCP = 262  # socket.IPPROTO_MPTCP, of Python 3.10.1 and later on some systems
 SO_ZEROCOPY, MSG_ZEROCOPY, MSG_ERRQUEUE = 60, 0x4000000, 0x2000  # of Linux; Python names none

@@ -72,6 +72,25 @@ class TwoHosts:
         for side in (0, 1):
             self._shape(index, side, rate, "256kb")
 
+    def limit_flows(self, index: int, rate: int) -> None:
+        """Each TCP connection over this link gets `rate` Mbit/s each way, as in some clouds: it has
+        one of 64 queues, by the port of the side that dials. Who listens does so below 20016."""
+        lines = ["qdisc replace dev {nic} root handle 1: htb default 1"]
+        for number in range(64):
+            flow = f"flowid 1:{number + 1:x}"
+            lines.append(f"class add dev {{nic}} parent 1: classid 1:{number + 1:x} htb "
+                         f"rate {rate}mbit burst 64kb cburst 64kb quantum 60000")  # fmt: skip
+            for prio, ports in enumerate((
+                f"match ip sport 20000 0xfff0 match ip dport {2 * number} 0x7e",
+                f"match ip sport {2 * number} 0x7e",
+            )):  # fmt: skip
+                lines.append(f"filter add dev {{nic}} parent 1: protocol ip prio {prio + 1} "
+                             f"u32 {ports} {flow}")  # fmt: skip
+        for side in (0, 1):
+            text = "\n".join(lines).format(nic=f"fl{index}{'ab'[side]}")
+            command = self.command(side, ["tc", "-batch", "-"])
+            subprocess.run(command, input=text, text=True, check=True)
+
     def set_hole(self, index: int, sides: Sequence[int] = (0, 1)) -> None:
         """What these hosts send over this link in packets of more than 1000 bytes is lost, and
         nobody is told, as where a switch has a smaller MTU; set_rate() mends it."""

@@ -122,6 +122,26 @@ def test_links_that_this_host_does_not_have_are_an_error(tmp_path: Path) -> None
     assert "FLEXLINK_LINKS names no interface that can be used here; there are: lo" in outputs[0][1]
 
 
+def test_where_each_flow_is_limited_several_connections_carry_more(tmp_path: Path) -> None:
+    took = {}
+    with TwoHosts([0]) as hosts:
+        hosts.limit_flows(0, 200)
+        for many in (1, 4):
+            folder = tmp_path / str(many)
+            folder.mkdir()
+            report = folder / "out.json"
+            with job(hosts, folder, "-b", "4M", "-e", "4M", "-n", "5", "-J", str(report),
+                     FLEXLINK_SOCKETS=str(many), FLEXLINK_PORT_RANGE="20000-20015",
+                     FLEXLINK_PROFILE_CACHE="off") as ranks:  # fmt: skip
+                finished(ranks)
+            said = json.loads(report.read_text())
+            used = [link for link in said["links"] if link["state"] == "used"]
+            assert [link["name"] for link in used] == ["tcp:fl0a"] * many
+            assert all(link["share"] > 0.5 / many for link in used)
+            took[many] = said["results"][0]["in_place"]["time"]
+    assert took[4] < took[1] / 2, took
+
+
 def communicator_of(rank: int) -> Communicator | None:
     for process in probe.snapshot().processes:
         for comm in process.communicators:

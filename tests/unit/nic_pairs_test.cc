@@ -161,6 +161,25 @@ TEST(NicPairs, NicsThatNoPairUsesAreNamedOnceWithTheReason) {
   EXPECT_EQ(all[2].why, "the peer offers no NIC");
 }
 
+TEST(NicPairs, OneConnectionButWhereACloudLimitsEachFlow) {
+  std::vector<NicFacts> facts(4);
+  facts[0].name = "eth0";
+  facts[0].vendor = "0x15b3";
+  facts[1].name = "ens5";
+  facts[1].vendor = "0x1d0f";
+  facts[2].name = "ens6";
+  facts[2].vendor = "0x1ae0";
+  facts[3].name = "veth0";
+  EXPECT_EQ(connectionsOf("eth0", facts, -1), 1u);
+  EXPECT_EQ(connectionsOf("ens5", facts, -1), 8u);
+  EXPECT_EQ(connectionsOf("ens6", facts, -1), 4u);
+  EXPECT_EQ(connectionsOf("veth0", facts, -1), 1u);
+  EXPECT_EQ(connectionsOf("ens5", {}, -1), 1u);
+  EXPECT_EQ(connectionsOf("ens5", facts, 2), 2u);
+  EXPECT_EQ(connectionsOf("eth0", facts, 16), 16u);
+  EXPECT_EQ(connectionsOf("eth0", facts, 0), 1u);
+}
+
 TEST(NicPairs, NothingIsJoinedWithNothing) {
   EXPECT_TRUE(pairNics({}, {}, true).empty());
   EXPECT_TRUE(pairNics(sideWith({"10.0.0.1"}), {}, true).empty());

@@ -91,6 +91,9 @@ Result<OwnNics> ownNics() {
   OwnNics own;
   own.places = placeNics(interfaces, facts, wish, bootstrap.address);
   FLEXLINK_TRY_ASSIGN(own.side, offeredNics(interfaces, own.places, wish, bootstrap.address));
+  for (const NicAddress& one : own.side.addresses) {
+    own.connections[one.nic] = connectionsOf(one.nic, facts, settings().sockets);
+  }
   return own;
 }
 

@@ -3,7 +3,10 @@
 // then joined is nic_pairs.h's business.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "base/nic_pairs.h"
@@ -38,8 +41,9 @@ uint64_t loopbackId();
 
 // This host's NICs as the settings want them.
 struct OwnNics {
-  NicSide side;                  // to be offered; ports are 0
-  std::vector<NicPlace> places;  // of all NICs, with the reason
+  NicSide side;                               // to be offered; ports are 0
+  std::vector<NicPlace> places;               // of all NICs, with the reason
+  std::map<std::string, size_t> connections;  // by NIC: for each pair that it is part of
 };
 Result<OwnNics> ownNics();
 

@@ -82,16 +82,15 @@ Result<bool> take(Bytes bytes, std::vector<NicFacts>* facts) {
 }
 
 // /sys may be that of another network namespace: it counts only where the index is the same.
-std::string parentOf(const NicFacts& nic) {
-  const std::string folder = "/sys/class/net/" + nic.name;
-  if (firstLine(folder + "/ifindex") != std::to_string(nic.index)) return "";
+void askSys(NicFacts* nic) {
+  const std::string folder = "/sys/class/net/" + nic->name;
+  if (firstLine(folder + "/ifindex") != std::to_string(nic->index)) return;
+  nic->vendor = firstLine(folder + "/device/vendor");
   const std::unique_ptr<DIR, int (*)(DIR*)> list(opendir((folder + "/device/physfn/net").c_str()),
                                                  closedir);
-  std::string parent;
-  for (dirent* entry = nullptr; list && parent.empty() && (entry = readdir(list.get()));) {
-    if (entry->d_name[0] != '.') parent = entry->d_name;
+  for (dirent* entry = nullptr; list && nic->parent.empty() && (entry = readdir(list.get()));) {
+    if (entry->d_name[0] != '.') nic->parent = entry->d_name;
   }
-  return parent;
 }
 
 }  // namespace
@@ -132,7 +131,7 @@ Result<std::vector<NicFacts>> readNicFacts() {
     taken += static_cast<size_t>(got);
     FLEXLINK_TRY_ASSIGN(const bool last, take({buffer.data(), static_cast<size_t>(got)}, &facts));
     if (!last) continue;
-    for (NicFacts& nic : facts) nic.parent = parentOf(nic);
+    for (NicFacts& nic : facts) askSys(&nic);
     return facts;
   }
   return makeStatus(Code::kSystem, "netlink: the list of interfaces does not end");

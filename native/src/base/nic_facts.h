@@ -22,12 +22,13 @@ struct NicFacts {
   unsigned lower = 0;   // index of the NIC below (vlan, macvlan), or 0
   bool lowerElsewhere = false;  // the NIC below is in another network namespace
   std::string parent;           // name of the NIC whose virtual function (SR-IOV) this is, or ""
+  std::string vendor;           // of the PCI device, as in "0x15b3", or ""
 };
 
 // All interfaces of this network namespace, by rtnetlink: /sys may show another namespace's.
 Result<std::vector<NicFacts>> readNicFacts();
 
-// Pure: the payload of one RTM_NEWLINK; without the parent, which only /sys knows.
+// Pure: the payload of one RTM_NEWLINK; without what only /sys knows.
 NicFacts parseNicFacts(std::span<const uint8_t> payload);
 
 }  // namespace flexlink

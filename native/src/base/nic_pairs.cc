@@ -3,9 +3,14 @@
 #include "base/nic_pairs.h"
 
 #include <algorithm>
+#include <string_view>
 
 namespace flexlink {
 namespace {
+
+// PCI vendors, as /sys has them.
+constexpr std::string_view kAmazon = "0x1d0f";
+constexpr std::string_view kGoogle = "0x1ae0";
 
 // How two addresses reach each other; lower is better.
 enum Reach : int {
@@ -242,6 +247,16 @@ std::vector<NicPair> pairNics(const NicSide& own, const NicSide& peer, bool oneL
     return std::pair(a.own, a.peer) < std::pair(b.own, b.peer);
   });
   return pairs;
+}
+
+size_t connectionsOf(const std::string& nic, const std::vector<NicFacts>& facts, int64_t wish) {
+  if (wish > 0) return static_cast<size_t>(wish);
+  if (wish == 0) return 1;
+  const auto found = std::find_if(facts.begin(), facts.end(),
+                                  [&](const NicFacts& one) { return one.name == nic; });
+  const std::string vendor = found != facts.end() ? found->vendor : "";
+  if (vendor == kAmazon) return 8;
+  return vendor == kGoogle ? 4 : 1;
 }
 
 std::vector<NicPlace> unusedNics(const NicSide& own, const std::vector<NicPair>& pairs) {

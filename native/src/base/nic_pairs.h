@@ -16,6 +16,8 @@ namespace flexlink {
 // What one process offers at most.
 inline constexpr size_t kMostNics = 8;
 inline constexpr size_t kMostNicAddresses = 2 * kMostNics;
+// To one peer: FLEXLINK_SOCKETS for each pair, and a pair for each NIC of either side.
+inline constexpr size_t kMostConnections = 16 * 2 * kMostNics;
 
 struct NicWish {
   std::string socketIfname;     // NCCL_SOCKET_IFNAME
@@ -76,6 +78,11 @@ struct NicPair {
 // least used one that it reaches. oneLoopback: both processes see the same lo. The same on both
 // sides, the other way round, as long as both know the same.
 std::vector<NicPair> pairNics(const NicSide& own, const NicSide& peer, bool oneLoopback);
+
+// Pure. TCP connections for each pair that this NIC of ours is part of. `wish`: FLEXLINK_SOCKETS.
+// Where it is -1, one; but clouds that limit the rate of each flow need more: which vendors, and
+// how many for a thread, is what NCCL does too (net_socket.cc).
+size_t connectionsOf(const std::string& nic, const std::vector<NicFacts>& facts, int64_t wish);
 
 // Pure. Those of our offered NICs that no pair uses, each once, and why; lo apart, of which
 // placeNics says it.

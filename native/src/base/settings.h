@@ -43,6 +43,7 @@ struct PortRange {
   X(std::string, commId, "NCCL_COMM_ID", "", "", "", "", "host:port of rank 0, instead of passing the unique id around") \
   X(std::string, socketIfname, "NCCL_SOCKET_IFNAME", "", "", "", "", "interfaces to use: prefixes with commas; = exact, ^ all but these") \
   X(std::string, links, "FLEXLINK_LINKS", "", "", "", "", "links for data and their order, e.g. tcp:eth0,tcp:eth1; empty: NICs that are directly connected to the peer or near the bootstrap's") \
+  X(int64_t, sockets, "FLEXLINK_SOCKETS", "NCCL_NSOCKS_PERTHREAD", "-1", "-1..16", "", "TCP connections for each pair of NICs, as the side that dials has it; -1: 1, more where the NIC is of a cloud that limits each flow") \
   X(std::string, profileCache, "FLEXLINK_PROFILE_CACHE", "", "", "", "", "folder for what is learnt of links, for the next job; off: none; empty: XDG_CACHE_HOME or ~/.cache, below it flexlink") \
   X(std::string, oobIfname, "NCCL_OOB_NET_IFNAME", "", "", "", "", "as NCCL_SOCKET_IFNAME, for bootstrap only") \
   X(std::string, socketFamily, "NCCL_SOCKET_FAMILY", "", "", "AF_INET|AF_INET6", "", "IPv4 or IPv6 only; empty: both") \

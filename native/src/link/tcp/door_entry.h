@@ -28,7 +28,7 @@ struct DoorCall {
   uint32_t number = 0;  // likewise: as which pair
 };
 
-// One pair of NICs, by number in DoorEntry.
+// One connection of a pair of NICs, by number in DoorEntry.
 struct DoorPair {
   std::string name;                 // of the link
   std::string peerHost;             // address of the other end
@@ -45,7 +45,7 @@ struct DoorPair {
 struct DoorEntry {
   DataPeer peer;                // where this side dials
   std::vector<NicPair> joints;  // NICs of ours and of the peer's, used or not
-  std::vector<NicPair> dialed;  // those that are used, by number
+  std::vector<NicPair> dialed;  // those that are used, by number of the connection
   std::shared_ptr<Bundle> bundle;
   bool ready = false;
   bool dialing = false;

@@ -155,7 +155,7 @@ void TcpDoor::onSpoken(int fd, const Status& status) {
   reactor_->cancel(visitor.mapped().timer);
   reactor_->unwatch(fd);
   const uint32_t number = talk.place().number;
-  if (!talk.met() || number >= 2 * kMostNics) return;
+  if (!talk.met() || number >= kMostConnections) return;
   DoorEntry& entry = entries_[talk.peer()];
   entry.pairs[number].name = "tcp:" + visitor.mapped().nic;
   if (!status.ok()) return veto(&entry, number, status.text());
@@ -252,7 +252,8 @@ void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) 
 
 void TcpDoor::dial(DoorEntry* entry) {
   for (const NicPair& pair : entry->joints) {
-    if (pair.used) entry->dialed.push_back(pair);
+    const size_t many = own_.connections.at(own_.side.addresses[pair.own].nic);
+    if (pair.used) entry->dialed.insert(entry->dialed.end(), many, pair);
   }
   if (entry->dialed.empty()) return fail(entry, "none of its NICs is reached from one of ours");
   entry->awaited = entry->dialed.size();
