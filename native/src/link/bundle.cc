@@ -13,6 +13,8 @@ namespace {
 
 constexpr size_t kLargestChunk = 256 << 10;
 constexpr size_t kSmallestChunk = 16 << 10;
+constexpr double kPartsAhead = 2;             // chunks that a link's part of what is ready makes
+constexpr double kWorthSeconds = 30e-6;       // what all links carry in less is not cut up
 constexpr size_t kLeastInFlight = 128 << 10;  // bytes of one link
 // While what is on its way takes longer than this (ns), and something has moved as lately.
 constexpr int64_t kFlowNanos = 2'000'000;
@@ -243,14 +245,16 @@ void Bundle::acknowledged(Slot* slot, uint64_t frames) {
   slot->model.observe(sentAt, nowNanos(), bytes, before, slot->queued == 0);
 }
 
-// Of the links that are alive and that `may` take it, the one that finishes these bytes first.
-template <typename May>
-Bundle::Slot* Bundle::earliest(size_t bytes, int64_t now, May&& may) const {
+// Of the links that are alive and that `may` take it, the one that finishes first what would be its
+// part.
+template <typename BytesFor, typename May>
+Bundle::Slot* Bundle::earliest(int64_t now, BytesFor&& bytesFor, May&& may) const {
   Slot* best = nullptr;
   int64_t finish = 0;
   for (const auto& slot : slots_) {
     if (!slot->state.alive) continue;
-    int64_t at = slot->model.predictedFinish(now, slot->queued, bytes + sizeof(FrameHeader));
+    int64_t at =
+        slot->model.predictedFinish(now, slot->queued, bytesFor(*slot) + sizeof(FrameHeader));
     if ((best != nullptr && at >= finish) || !may(*slot, at)) continue;
     best = slot.get();
     finish = at;
@@ -258,52 +262,57 @@ Bundle::Slot* Bundle::earliest(size_t bytes, int64_t now, May&& may) const {
   return best;
 }
 
-// When all that is ready would be through over all links together.
-int64_t Bundle::horizon(int64_t now) const {
-  double bytes = 0, rate = 0;
-  for (const auto& out : ready_) bytes += static_cast<double>(out->bytes - out->next);
+// What is to be sent, and what all links together make of it.
+Bundle::Outlook Bundle::outlook(int64_t now) const {
+  Outlook all;
+  for (const auto& out : ready_) all.ready += out->bytes - out->next;
+  auto bytes = static_cast<double>(all.ready);
   int64_t latency = INT64_MAX;
   for (const auto& slot : slots_) {
     if (!slot->state.alive) continue;
+    ++all.links;
     bytes += static_cast<double>(slot->queued);
-    rate += slot->model.bytesPerSecond();
+    all.rate += slot->model.bytesPerSecond();
     latency = std::min(latency, slot->model.latency());
   }
-  return rate == 0 ? now : now + latency + static_cast<int64_t>(bytes / rate * 1e9);
+  all.end = all.rate == 0 ? now : now + latency + static_cast<int64_t>(bytes / all.rate * 1e9);
+  return all;
+}
+
+// Large chunks cost less; near the end of all that is ready small ones let all links finish
+// together. Every link's take about as long.
+size_t Bundle::chunkFor(const Slot& slot, size_t rest, const Outlook& all) {
+  if (all.links <= 1) return std::min(rest, kLargestChunk);
+  double share = slot.model.bytesPerSecond() / all.rate;
+  auto part = static_cast<size_t>(static_cast<double>(all.ready) * share / kPartsAhead);
+  size_t least =
+      std::clamp(static_cast<size_t>(all.rate * kWorthSeconds), kSmallestChunk, kLargestChunk);
+  size_t chunk = std::clamp(part, least, kLargestChunk);
+  return std::min(rest, chunk / 4096 * 4096);
 }
 
 // The link for a chunk: of those with room the one that finishes it first, if that is before
 // everything could be through anyway; a slower one would hold up the end. Null: wait for room.
-Bundle::Slot* Bundle::linkFor(size_t bytes, int64_t now) const {
-  const Slot* first = earliest(bytes, now, [](const Slot&, int64_t) { return true; });
-  int64_t latest = horizon(now);
-  return earliest(bytes, now, [&](const Slot& slot, int64_t at) {
+Bundle::Slot* Bundle::linkFor(size_t rest, const Outlook& all, int64_t now) const {
+  auto bytesFor = [&](const Slot& slot) { return chunkFor(slot, rest, all); };
+  const Slot* first = earliest(now, bytesFor, [](const Slot&, int64_t) { return true; });
+  return earliest(now, bytesFor, [&](const Slot& slot, int64_t at) {
     uint64_t room = std::max<uint64_t>(kLeastInFlight, slot.model.inFlightLimit());
     if (slot.queued >= room) return false;
     // What was believed of a link that is not used may be true no more: seldom enough, it is tried.
-    return &slot == first || at <= latest || now - slot.usedAt > kSeldom * (at - latest);
+    return &slot == first || at <= all.end || now - slot.usedAt > kSeldom * (at - all.end);
   });
-}
-
-// Large chunks cost less; near the end of all that is ready small ones let all links finish
-// together.
-size_t Bundle::chunkBytesFor(const Outbound& out) const {
-  size_t rest = out.bytes - out.next;
-  size_t links = std::max<size_t>(1, slots_.size());
-  if (links == 1) return std::min(rest, kLargestChunk);
-  size_t ready = 0;
-  for (const auto& one : ready_) ready += one->bytes - one->next;
-  size_t chunk = std::clamp(ready / (4 * links), kSmallestChunk, kLargestChunk);
-  return std::min(rest, chunk / 4096 * 4096);
 }
 
 void Bundle::pump() {
   int64_t now = nowNanos();
   while (!ready_.empty()) {
     std::shared_ptr<Outbound> out = ready_.front();
-    size_t bytes = chunkBytesFor(*out);
-    Slot* slot = linkFor(bytes, now);
+    const Outlook all = outlook(now);
+    size_t rest = out->bytes - out->next;
+    Slot* slot = linkFor(rest, all, now);
     if (slot == nullptr) return;
+    size_t bytes = chunkFor(*slot, rest, all);
     Unacked frame;
     frame.header = headerOf(out->message, FrameKind::kChunk, bytes);
     frame.header.offset = out->next;
@@ -330,8 +339,9 @@ void Bundle::post(Slot* slot, Unacked frame, int64_t now) {
 
 void Bundle::repost(Unacked frame, const Slot* except) {
   int64_t now = nowNanos();
-  Slot* slot = earliest(frame.header.length, now,
-                        [&](const Slot& other, int64_t) { return &other != except; });
+  Slot* slot = earliest(
+      now, [&](const Slot&) { return frame.header.length; },
+      [&](const Slot& other, int64_t) { return &other != except; });
   if (slot != nullptr) post(slot, std::move(frame), now);
 }
 

@@ -192,6 +192,12 @@ class Bundle {
     int64_t answeredAt = 0;  // when they were found to have given it; 0: not yet
     LinkState state;
   };
+  struct Outlook {
+    size_t links = 0;  // that are alive
+    size_t ready = 0;  // bytes that no link has yet
+    double rate = 0;   // of all links, bytes/s
+    int64_t end = 0;   // when everything would be through over all of them together
+  };
 
   uint8_t* place(const FrameHeader& header);
   void arrived(Slot* slot, const FrameHeader& header);
@@ -204,11 +210,11 @@ class Bundle {
   bool firstTime(uint32_t number);
   FrameHeader headerOf(const Message& message, FrameKind kind, size_t length);
   void pump();
-  size_t chunkBytesFor(const Outbound& out) const;
-  template <typename May>
-  Slot* earliest(size_t bytes, int64_t now, May&& may) const;
-  Slot* linkFor(size_t bytes, int64_t now) const;
-  int64_t horizon(int64_t now) const;
+  Outlook outlook(int64_t now) const;
+  static size_t chunkFor(const Slot& slot, size_t rest, const Outlook& all);
+  template <typename BytesFor, typename May>
+  Slot* earliest(int64_t now, BytesFor&& bytesFor, May&& may) const;
+  Slot* linkFor(size_t rest, const Outlook& all, int64_t now) const;
   bool pollLinks();
   void finish(Pending** pending);
   void armBells();
