@@ -78,7 +78,20 @@ def _create(options: Any, pg_options: Any) -> Any:
         size=options.group_size,
         timeout=timeout,
         name=options.group_id,
+        ranks=options.global_ranks_in_group or list(range(options.group_size)),
     )
+
+
+def flight_record(include_stack_trace: bool = True, only_active: bool = False) -> bytes:
+    """The last operations of this process, pickled as torch's flight recorder does.
+
+    ``python -m torch.distributed.flight_recorder.fr_trace FOLDER`` reads one file of such bytes
+    for each rank, named PREFIX0, PREFIX1 and so on. TORCH_FR_BUFFER_SIZE (2000) says how many
+    operations are kept; where TORCH_FR_DUMP_TEMP_FILE names a prefix, the first operation that
+    fails writes this rank's file.
+    """
+    record: bytes = plugin().flight_record(include_stack_trace, only_active)
+    return record
 
 
 def _time_limit(timeout: Any, pg_options: Any) -> Any:

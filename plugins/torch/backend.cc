@@ -4,6 +4,7 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -103,8 +104,31 @@ WorkInfo Backend::info(c10d::OpType type, const char* title) {
   what.type = type;
   what.title = title;
   what.name = title + kPrefix;
-  what.seq = c10d::isP2POp(type) ? 0 : seq_.fetch_add(1, std::memory_order_relaxed) + 1;
+  what.seq = seq_.fetch_add(1, std::memory_order_relaxed) + 1;
+  what.group = recorded();
   return what;
+}
+
+WorkInfo Backend::messageInfo(c10d::OpType type, const char* title, int peer) {
+  WorkInfo what;
+  what.rank = rank_;
+  what.type = type;
+  what.title = title;
+  what.name = title + kPrefix;
+  what.seq = seq_.load(std::memory_order_relaxed);
+  what.message = messagesSoFar_.fetch_add(1, std::memory_order_relaxed) + 1;
+  what.peer = peer;
+  what.group = recorded();
+  return what;
+}
+
+// Torch names a group after it has made it.
+std::shared_ptr<RecordedGroup> Backend::recorded() {
+  std::call_once(recordedOnce_, [this] {
+    std::string name = getGroupUid().empty() ? group_.name : getGroupUid();
+    recorded_ = std::make_shared<RecordedGroup>(std::move(name), getGroupDesc(), group_.ranks);
+  });
+  return recorded_;
 }
 
 c10::intrusive_ptr<Work> Backend::run(const WorkInfo& what, Tensors inputs, Tensors outputs,
@@ -112,8 +136,9 @@ c10::intrusive_ptr<Work> Backend::run(const WorkInfo& what, Tensors inputs, Tens
   if (what.blocking) {
     auto work = c10::make_intrusive<EnqueuedWork>(what, Ticket(), comm_, std::move(inputs),
                                                   std::move(outputs), std::move(after));
-    check(comm_->run(what.name, call), what.name);
-    work->advance(std::chrono::microseconds(0));
+    const ncclResult_t code = comm_->run(what.name, call);
+    if (code != ncclSuccess) work->fail(code);
+    work->wait(kNoTimeout);
     return work;
   }
   Ticket ticket = comm_->issue(what.name, stream_, call);
@@ -234,6 +259,11 @@ c10::intrusive_ptr<c10d::Backend> Backend::shrink(const std::vector<int64_t>& ex
   for (int rank : gone) {
     rest.rank -= rank < rank_ ? 1 : 0;
     rest.key += "-" + std::to_string(rank);
+  }
+  rest.ranks.clear();
+  for (int rank = 0; rank < size_; ++rank) {
+    const bool stays = std::find(gone.begin(), gone.end(), rank) == gone.end();
+    if (stays) rest.ranks.push_back(group_.ranks.at(static_cast<size_t>(rank)));
   }
   rest.key += "/";
   if (options) rest.timeout = options->timeout;

@@ -35,7 +35,8 @@ class Backend final : public c10d::Backend {
     int size = 1;
     std::chrono::milliseconds timeout = kBackendDefaultTimeout;
     std::string name;
-    std::string key;  // of this group alone in the store; empty: not agreed yet
+    std::vector<int64_t> ranks;  // of the world
+    std::string key;             // of this group alone in the store; empty: not agreed yet
   };
 
   // All ranks of the group call this.
@@ -106,6 +107,8 @@ class Backend final : public c10d::Backend {
 
  private:
   WorkInfo info(c10d::OpType type, const char* title);
+  WorkInfo messageInfo(c10d::OpType type, const char* title, int peer);
+  std::shared_ptr<RecordedGroup> recorded();
   template <typename OpOptions>
   WorkInfo info(c10d::OpType type, const char* title, const OpOptions& opts) {
     WorkInfo what = info(type, title);
@@ -128,7 +131,10 @@ class Backend final : public c10d::Backend {
   const std::shared_ptr<Communicator> comm_;
   const std::shared_ptr<Stream> stream_;
   const std::shared_ptr<PointToPoint> messages_;
-  std::atomic<uint64_t> seq_{0};       // collectives so far; relaxed
+  std::once_flag recordedOnce_;
+  std::shared_ptr<RecordedGroup> recorded_;
+  std::atomic<uint64_t> seq_{0};  // collectives so far; relaxed, as the next
+  std::atomic<uint64_t> messagesSoFar_{0};
   std::atomic<uint64_t> barriers_{0};  // monitored ones
   std::atomic<int64_t> timeoutMillis_;
   std::mutex coalescingMutex_;  // guards the next two

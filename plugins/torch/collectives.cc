@@ -141,7 +141,8 @@ Backend::WorkPtr Backend::allgather(TensorLists& outputs, Tensors& inputs,
   const at::Tensor& input = only(inputs, "all_gather");
   const Tensors& list = onlyList(outputs, "all_gather", size_);
   WorkInfo what = info(OpType::ALLGATHER, "flexlink:all_gather", opts);
-  if (!alike(list, input)) return gatherUneven(what, list, input);
+  what.uneven = !alike(list, input);
+  if (what.uneven) return gatherUneven(what, list, input);
   Elements own = movable(input, what.name);
   at::Tensor flat = flatOver(list);
   void* to = flat.data_ptr();
@@ -281,7 +282,8 @@ Backend::WorkPtr Backend::reduce_scatter(Tensors& outputs, TensorLists& inputs,
   const at::Tensor& output = only(outputs, "reduce_scatter");
   const Tensors& list = onlyList(inputs, "reduce_scatter", size_);
   WorkInfo what = info(OpType::REDUCE_SCATTER, "flexlink:reduce_scatter", opts);
-  if (!alike(list, output)) return reduceScatterUneven(what, output, list, opts.reduceOp);
+  what.uneven = !alike(list, output);
+  if (what.uneven) return reduceScatterUneven(what, output, list, opts.reduceOp);
   at::Tensor flat = flatOver(list);
   collect(list, flat);
   Reduction reduction(output, opts.reduceOp, what.name);
@@ -413,20 +415,20 @@ Backend::WorkPtr Backend::barrier(const c10d::BarrierOptions& opts) {
 
 Backend::WorkPtr Backend::send(Tensors& tensors, int to, int tag) {
   const at::Tensor& tensor = only(tensors, "send");
-  return noted(
-      messages_->send(info(OpType::SEND, "flexlink:send"), tensor, peerOf(to, "send"), tag));
+  return noted(messages_->send(messageInfo(OpType::SEND, "flexlink:send", peerOf(to, "send")),
+                               tensor, to, tag));
 }
 
 Backend::WorkPtr Backend::recv(Tensors& tensors, int from, int tag) {
   const at::Tensor& tensor = only(tensors, "recv");
-  return noted(
-      messages_->receive(info(OpType::RECV, "flexlink:recv"), tensor, peerOf(from, "recv"), tag));
+  return noted(messages_->receive(messageInfo(OpType::RECV, "flexlink:recv", peerOf(from, "recv")),
+                                  tensor, from, tag));
 }
 
 Backend::WorkPtr Backend::recvAnysource(Tensors& tensors, int tag) {
   const at::Tensor& tensor = only(tensors, "recv");
-  return noted(
-      messages_->receive(info(OpType::RECVANYSOURCE, "flexlink:recv_any_source"), tensor, -1, tag));
+  return noted(messages_->receive(
+      messageInfo(OpType::RECVANYSOURCE, "flexlink:recv_any_source", -1), tensor, -1, tag));
 }
 
 }  // namespace flexlink::pytorch

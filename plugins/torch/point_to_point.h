@@ -31,6 +31,7 @@ class ReceiveWork final : public Work {
  private:
   friend class PointToPoint;
   void attend() override {}  // the owner follows every message to its end
+  int sender() const override { return source_; }
   std::string awaited() const override;
 
   const std::shared_ptr<PointToPoint> owner_;

@@ -14,6 +14,12 @@ using Clock = std::chrono::steady_clock;
 
 constexpr microseconds kNoLimit{-1};
 
+// The parts are.
+WorkInfo unrecorded(WorkInfo info) {
+  info.group = nullptr;
+  return info;
+}
+
 }  // namespace
 
 std::exception_ptr backendError(const std::string& text) {
@@ -32,6 +38,7 @@ c10d::WorkResult resultOf(ncclResult_t code) {
 Work::Work(const WorkInfo& info, std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs)
     : c10d::Work(info.rank, info.type, info.title, inputs),
       info_(info),
+      record_(FlightRecord::instance().begin(info, inputs, outputs)),
       inputs_(std::move(inputs)),
       outputs_(std::move(outputs)) {}
 
@@ -61,6 +68,7 @@ bool Work::wait(milliseconds timeout) {
   milliseconds limit = timeout == kNoTimeout ? info_.timeout : timeout;
   bool done = advance(limit.count() > 0 ? microseconds(limit) : kNoLimit);
   if (!done) {
+    writeRecord();
     C10_THROW_ERROR(DistBackendError,
                     "flexlink: rank " + std::to_string(info_.rank) + " timed out after " +
                         std::to_string(limit.count()) + " ms waiting for " + info_.name +
@@ -85,6 +93,8 @@ void Work::conclude(std::exception_ptr failure, c10d::WorkResult result) {
     if (recordFunctionEndCallback_) recordFunctionEndCallback_();
     recordFunctionEndCallback_ = nullptr;
   }
+  FlightRecord::instance().end(record_, failure == nullptr, sender());
+  if (failure) writeRecord();
   if (futureResult) futureResult->markCompleted(c10::IValue(static_cast<uint8_t>(result)));
   if (!future) return;
   if (failure) {
@@ -92,6 +102,11 @@ void Work::conclude(std::exception_ptr failure, c10d::WorkResult result) {
   } else {
     future->markCompleted(c10::IValue(outputs_));
   }
+}
+
+void Work::writeRecord() const {
+  if (!info_.group) return;
+  FlightRecord::instance().writeOnce(info_.group->ranks.at(static_cast<size_t>(info_.rank)));
 }
 
 void Work::fail(ncclResult_t code) {
@@ -184,7 +199,7 @@ std::string EnqueuedWork::awaited() const {
 
 JointWork::JointWork(const WorkInfo& info, std::vector<c10::intrusive_ptr<Work>> parts,
                      std::vector<at::Tensor> outputs)
-    : Work(info, {}, std::move(outputs)), parts_(std::move(parts)) {}
+    : Work(unrecorded(info), {}, std::move(outputs)), parts_(std::move(parts)) {}
 
 bool JointWork::advance(microseconds timeout) {
   if (ended()) return true;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "communicator.h"
+#include "flight_record.h"
 
 namespace flexlink::pytorch {
 
@@ -24,9 +25,13 @@ c10d::WorkResult resultOf(ncclResult_t code);
 struct WorkInfo {
   int rank = -1;
   c10d::OpType type = c10d::OpType::UNKNOWN;
-  const char* name = "";        // static: "all_reduce"
-  const char* title = nullptr;  // for the profiler, static: "flexlink:all_reduce"
-  uint64_t seq = 0;
+  const char* name = "";                 // static: "all_reduce"
+  const char* title = nullptr;           // for the profiler, static: "flexlink:all_reduce"
+  uint64_t seq = 0;                      // of the collective; of the last one before a message
+  uint64_t message = 0;                  // number of the message, from 1; 0: a collective
+  int peer = -1;                         // of a message; -1: anybody
+  bool uneven = false;                   // every rank's part has a size of its own
+  std::shared_ptr<RecordedGroup> group;  // null: it is not recorded
   std::chrono::milliseconds timeout{0};  // of a wait() that names none; 0: the communicator's
   bool blocking = false;                 // the caller waits at once: the call itself may do it
 };
@@ -60,17 +65,22 @@ class Work : public c10d::Work {
   // Somebody holds a future: see to it that advance() is called when the operation ends.
   virtual void attend() = 0;
 
+  // Of a receive from anybody, whose message has come.
+  virtual int sender() const { return -1; }
+
   // Whom a wait that is too long was for: " It waits for rank 3." or nothing.
   virtual std::string awaited() const { return {}; }
 
   bool ended() const;
 
   const WorkInfo info_;
+  const uint64_t record_;           // FlightRecord's number
   std::vector<at::Tensor> inputs_;  // kept until the end
   std::vector<at::Tensor> outputs_;
 
  private:
   void attendOnce();
+  void writeRecord() const;
 
   // With mutex_ of the base, as completed_ and exception_ are.
   c10d::WorkResult result_ = c10d::WorkResult::UNKNOWN;
@@ -90,6 +100,7 @@ class EnqueuedWork final : public Work {
   ~EnqueuedWork() override;
 
   bool advance(std::chrono::microseconds timeout) override;
+  using Work::fail;  // for a call that has not been enqueued
 
  private:
   void attend() override;
