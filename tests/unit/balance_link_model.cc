@@ -63,6 +63,20 @@ TEST(LinkModel, KeepsAKnownLinkBusyAlsoWhileItsThreadHasNoCore) {
   }
 }
 
+TEST(LinkModel, SmallFramesTakeWhatSmallFramesUsuallyTake) {
+  LinkModel model(1e9, 5000);
+  EXPECT_EQ(model.predictedAnswer(0, 0, 1000), 5000 + 1000);
+  model.observe(0, 600'000, 1000, 0);
+  EXPECT_EQ(model.predictedAnswer(0, 0, 1000), 64'500 + 1000);
+  model.observe(0, 40'000, 1000, 0);
+  EXPECT_EQ(model.predictedAnswer(0, 0, 1000), 40'000 + 1000);
+  model.observe(0, 140'000, 1000, 0);
+  EXPECT_EQ(model.predictedAnswer(0, 0, 1000), 50'000 + 1000);
+  model.observe(0, 30'000'000'000, 1000, 0);  // the peer was away
+  EXPECT_EQ(model.predictedAnswer(0, 0, 1000), 245'500 + 1000);
+  EXPECT_EQ(model.predictedFinish(0, 0, 1000), 5000 + 1000);
+}
+
 TEST(LinkModel, FindsTheRateOfABusyLink) {
   for (double rate : {1e8, 1e9, 2e10}) {
     LinkModel model(1e9, 20000);

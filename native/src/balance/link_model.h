@@ -32,6 +32,7 @@ class LinkModel {
   void observe(int64_t sentAt, int64_t ackedAt, uint64_t bytes, uint64_t queuedBefore,
                bool dry = false) {
     if (queuedBefore == 0) {
+      if (bytes < kLeastRated) learnAnswer(ackedAt - sentAt);
       learnFromLone();
       first_ = {bytes, ackedAt - sentAt};
     } else if (bytes >= kLeastRated) {
@@ -56,6 +57,15 @@ class LinkModel {
     return now + latency() + nanosFor(queuedBytes + bytes);
   }
 
+  // The same for a frame that is too small to show a rate: by what such frames usually take, for
+  // they may have to wait on a link that passes only few bytes at once.
+  int64_t predictedAnswer(int64_t now, uint64_t queuedBytes, uint64_t bytes) const {
+    return now + std::max(latency(), static_cast<int64_t>(answer_)) + nanosFor(queuedBytes + bytes);
+  }
+
+  // Of fewer bytes than this the time says when the peer has looked, not how fast the link is.
+  static constexpr uint64_t kLeastRated = 16384;
+
   // Bytes in flight that keep the link busy: twice what fits between sending and acknowledgement,
   // and, once the rate is known, what it takes while the sending thread has no core.
   uint64_t inFlightLimit() const {
@@ -72,10 +82,10 @@ class LinkModel {
   // Bytes/ns, a bound for acknowledgements that arrive together: 1 TB/s.
   static constexpr double kFastest = 1e3;
   static constexpr double kSlowest = 1e-4;  // likewise
-  // Of fewer bytes than this the time says when the peer has looked, not how fast the link is.
-  static constexpr uint64_t kLeastRated = 16384;
   // The kernel takes a core away for about so long (ns), where there are more threads than cores.
   static constexpr int64_t kAbsence = 1'500'000;
+  // What a small frame takes beyond this (ns) and the latency is not the link's doing.
+  static constexpr int64_t kMostWait = 2'000'000;
   static constexpr uint32_t kKnown = 16;  // chunks that make a rate known
   // The prior weighs as one chunk that took this long (ns).
   static constexpr double kPrior = 1e4;
@@ -86,8 +96,9 @@ class LinkModel {
 
   void learnRate(uint64_t bytes, int64_t nanos) {
     if (rates_ < kKnown) ++rates_;
-    moved_ += kMemory * (static_cast<double>(bytes) - moved_);
-    busy_ += kMemory * (static_cast<double>(std::max(nanos, int64_t{0})) - busy_);
+    const double weight = std::max(kMemory, 1.0 / (rates_ + 1));  // at first, the plain mean
+    moved_ += weight * (static_cast<double>(bytes) - moved_);
+    busy_ += weight * (static_cast<double>(std::max(nanos, int64_t{0})) - busy_);
     rate_ = std::max(moved_ / std::max(busy_, moved_ / kFastest), kSlowest);
   }
 
@@ -96,6 +107,13 @@ class LinkModel {
     double busy = static_cast<double>(nanos) * moved_ / static_cast<double>(bytes);
     busy_ += kDoubt * (busy - busy_);
     rate_ = std::max(moved_ / busy_, kSlowest);
+  }
+
+  // A good one counts at once, a bad one only among others: the peer may have been away.
+  void learnAnswer(int64_t nanos) {
+    auto sample = static_cast<double>(std::min(nanos, latency() + kMostWait));
+    if (answer_ == 0) answer_ = static_cast<double>(latency());
+    answer_ = sample < answer_ ? sample : answer_ + kMemory * (sample - answer_);
   }
 
   void learnFromLone() {
@@ -121,6 +139,7 @@ class LinkModel {
   double rate_;   // bytes/ns, moved_ / busy_
   double moved_;  // averages for a chunk: bytes, and ns of the server
   double busy_;
+  double answer_ = 0;    // ns that a small frame takes; 0: not known
   int64_t least_;        // latency: smallest of this window
   int64_t leastBefore_;  // and of the one before
   uint32_t seen_ = 0;    // latencies of this window

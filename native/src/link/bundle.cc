@@ -11,15 +11,11 @@
 namespace flexlink {
 namespace {
 
-constexpr size_t kLargestChunk = 256 << 10;
-constexpr size_t kSmallestChunk = 16 << 10;
-constexpr double kPartsAhead = 2;             // chunks that a link's part of what is ready makes
-constexpr double kWorthSeconds = 30e-6;       // what all links carry in less is not cut up
-constexpr size_t kLeastInFlight = 128 << 10;  // bytes of one link
 // While what is on its way takes longer than this (ns), and something has moved as lately.
 constexpr int64_t kFlowNanos = 2'000'000;
 constexpr int64_t kRestPart = 16;         // of that time a thread may rest at once
-constexpr int64_t kSeldom = 100;          // a trial may cost one part in so many
+constexpr int64_t kQuietNanos = 100'000;  // a link of which nothing was heard for so long
+constexpr uint32_t kQuietTurns = 8;       // is polled once in so many polls
 constexpr size_t kEarlyLimit = 16 << 20;  // bytes of small messages that nobody has asked for
 
 MessageKey keyOf(const FrameHeader& header) {
@@ -245,74 +241,15 @@ void Bundle::acknowledged(Slot* slot, uint64_t frames) {
   slot->model.observe(sentAt, nowNanos(), bytes, before, slot->queued == 0);
 }
 
-// Of the links that are alive and that `may` take it, the one that finishes first what would be its
-// part.
-template <typename BytesFor, typename May>
-Bundle::Slot* Bundle::earliest(int64_t now, BytesFor&& bytesFor, May&& may) const {
-  Slot* best = nullptr;
-  int64_t finish = 0;
-  for (const auto& slot : slots_) {
-    if (!slot->state.alive) continue;
-    int64_t at =
-        slot->model.predictedFinish(now, slot->queued, bytesFor(*slot) + sizeof(FrameHeader));
-    if ((best != nullptr && at >= finish) || !may(*slot, at)) continue;
-    best = slot.get();
-    finish = at;
-  }
-  return best;
-}
-
-// What is to be sent, and what all links together make of it.
-Bundle::Outlook Bundle::outlook(int64_t now) const {
-  Outlook all;
-  for (const auto& out : ready_) all.ready += out->bytes - out->next;
-  auto bytes = static_cast<double>(all.ready);
-  int64_t latency = INT64_MAX;
-  for (const auto& slot : slots_) {
-    if (!slot->state.alive) continue;
-    ++all.links;
-    bytes += static_cast<double>(slot->queued);
-    all.rate += slot->model.bytesPerSecond();
-    latency = std::min(latency, slot->model.latency());
-  }
-  all.end = all.rate == 0 ? now : now + latency + static_cast<int64_t>(bytes / all.rate * 1e9);
-  return all;
-}
-
-// Large chunks cost less; near the end of all that is ready small ones let all links finish
-// together. Every link's take about as long.
-size_t Bundle::chunkFor(const Slot& slot, size_t rest, const Outlook& all) {
-  if (all.links <= 1) return std::min(rest, kLargestChunk);
-  double share = slot.model.bytesPerSecond() / all.rate;
-  auto part = static_cast<size_t>(static_cast<double>(all.ready) * share / kPartsAhead);
-  size_t least =
-      std::clamp(static_cast<size_t>(all.rate * kWorthSeconds), kSmallestChunk, kLargestChunk);
-  size_t chunk = std::clamp(part, least, kLargestChunk);
-  return std::min(rest, chunk / 4096 * 4096);
-}
-
-// The link for a chunk: of those with room the one that finishes it first, if that is before
-// everything could be through anyway; a slower one would hold up the end. Null: wait for room.
-Bundle::Slot* Bundle::linkFor(size_t rest, const Outlook& all, int64_t now) const {
-  auto bytesFor = [&](const Slot& slot) { return chunkFor(slot, rest, all); };
-  const Slot* first = earliest(now, bytesFor, [](const Slot&, int64_t) { return true; });
-  return earliest(now, bytesFor, [&](const Slot& slot, int64_t at) {
-    uint64_t room = std::max<uint64_t>(kLeastInFlight, slot.model.inFlightLimit());
-    if (slot.queued >= room) return false;
-    // What was believed of a link that is not used may be true no more: seldom enough, it is tried.
-    return &slot == first || at <= all.end || now - slot.usedAt > kSeldom * (at - all.end);
-  });
-}
-
 void Bundle::pump() {
   int64_t now = nowNanos();
   while (!ready_.empty()) {
     std::shared_ptr<Outbound> out = ready_.front();
-    const Outlook all = outlook(now);
+    const LinkOutlook all = outlook(now);
     size_t rest = out->bytes - out->next;
     Slot* slot = linkFor(rest, all, now);
     if (slot == nullptr) return;
-    size_t bytes = chunkFor(*slot, rest, all);
+    size_t bytes = chunkBytes(slot->model.bytesPerSecond(), rest, all);
     Unacked frame;
     frame.header = headerOf(out->message, FrameKind::kChunk, bytes);
     frame.header.offset = out->next;
@@ -337,14 +274,6 @@ void Bundle::post(Slot* slot, Unacked frame, int64_t now) {
   owner_.owes();
 }
 
-void Bundle::repost(Unacked frame, const Slot* except) {
-  int64_t now = nowNanos();
-  Slot* slot = earliest(
-      now, [&](const Slot&) { return frame.header.length; },
-      [&](const Slot& other, int64_t) { return &other != except; });
-  if (slot != nullptr) post(slot, std::move(frame), now);
-}
-
 bool Bundle::anyAlive() const {
   return std::any_of(slots_.begin(), slots_.end(),
                      [](const auto& slot) { return slot->state.alive; });
@@ -354,12 +283,20 @@ void Bundle::keepOff(const void* begin, size_t bytes) {
   for (auto& slot : slots_) slot->link->keepOff(begin, bytes);
 }
 
+// Every look at a socket costs a system call.
+bool Bundle::isQuiet(const Slot& slot, int64_t now) const {
+  return slot.unacked.empty() && now - slot.heardAt > kQuietNanos && slot.link->flushed();
+}
+
 bool Bundle::pollLinks() {
   bool moved = false;
+  const bool all = aboutToSleep || ++turn_ % kQuietTurns == 0;
+  const int64_t now = all ? 0 : nowNanos();
   std::map<Slot*, Status> broken;
   auto pollEach = [&] {
     for (auto& slot : slots_) {
       if (!slot->state.alive || broken.count(slot.get()) != 0) continue;
+      if (!all && isQuiet(*slot, now)) continue;
       Status status = slot->link->poll();
       moved = moved || status.ok();
       if (!status.ok() && status.code() != Code::kInProgress) broken[slot.get()] = status;

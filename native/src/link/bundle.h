@@ -15,6 +15,7 @@
 #include <tuple>
 #include <vector>
 
+#include "balance/link_choice.h"
 #include "balance/link_model.h"
 #include "engine/fd_bell.h"
 #include "link/link.h"
@@ -192,12 +193,6 @@ class Bundle {
     int64_t answeredAt = 0;  // when they were found to have given it; 0: not yet
     LinkState state;
   };
-  struct Outlook {
-    size_t links = 0;  // that are alive
-    size_t ready = 0;  // bytes that no link has yet
-    double rate = 0;   // of all links, bytes/s
-    int64_t end = 0;   // when everything would be through over all of them together
-  };
 
   uint8_t* place(const FrameHeader& header);
   void arrived(Slot* slot, const FrameHeader& header);
@@ -210,12 +205,12 @@ class Bundle {
   bool firstTime(uint32_t number);
   FrameHeader headerOf(const Message& message, FrameKind kind, size_t length);
   void pump();
-  Outlook outlook(int64_t now) const;
-  static size_t chunkFor(const Slot& slot, size_t rest, const Outlook& all);
-  template <typename BytesFor, typename May>
-  Slot* earliest(int64_t now, BytesFor&& bytesFor, May&& may) const;
-  Slot* linkFor(size_t rest, const Outlook& all, int64_t now) const;
+  LinkOutlook outlook(int64_t now) const;
+  template <typename Finish, typename May>
+  Slot* earliest(Finish&& finish, May&& may) const;
+  Slot* linkFor(size_t rest, const LinkOutlook& all, int64_t now) const;
   bool pollLinks();
+  bool isQuiet(const Slot& slot, int64_t now) const;
   void finish(Pending** pending);
   void armBells();
   void noteRest(bool moved);
@@ -255,6 +250,7 @@ class Bundle {
   bool owes_ = false;                  // the owner knows that look() is needed
   std::vector<LinkPlace> leftByPeer_;  // heard in the course of a poll
   int64_t checkedAt_ = 0;
+  uint32_t turn_ = 0;    // of polling
   int64_t movedAt_ = 0;  // when a poll has moved something
   std::vector<LinkState> leftOut_;
   Status failure_;
