@@ -29,6 +29,14 @@ MUTATIONS = (
         "Handshake.WhatDoesNotCome*",
     ),
     Mutation(
+        "never slower: a link takes part that saves less than it risks",
+        "native/src/balance/link_choice.h",
+        "constexpr double kGainForStep = 8;",
+        "constexpr double kGainForStep = 1e6;",
+        "test_unit",
+        "LinkChoice.*",
+    ),
+    Mutation(
         "waits: a link that is silent is never left",
         "native/src/link/bundle_failover.cc",
         "} else if (silent > kSilentNanos && slot->answeredAt != 0 &&",
