@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Are several sockets for each pair of NICs, or MSG_ZEROCOPY, faster? Raw sockets and ours, in turn.
+"""Do several sockets for each pair of NICs, or MSG_ZEROCOPY, help? Raw sockets and ours, in turn.
 
 python perf/links/sockets.py [--lo] [--rate MBIT] [--flow MBIT] [--rounds 5]
 """

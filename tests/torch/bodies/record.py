@@ -26,7 +26,7 @@ def analysed(folder: Path) -> Any:
 
 
 def messages(rank: Rank) -> int:
-    """Between two ranks, each answered before the next: the analyzer matches no others. How many."""
+    """Between two ranks, each answered before the next: no others are matched. How many."""
     x = torch.ones(7)
     if rank.rank == 0:
         dist.send(x, 1)
