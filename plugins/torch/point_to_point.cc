@@ -66,16 +66,22 @@ c10::intrusive_ptr<Work> PointToPoint::send(const WorkInfo& info, const at::Tens
   at::Tensor header = at::empty({2}, at::kLong);
   const Header content{tag, tensor.nbytes()};
   std::memcpy(header.data_ptr(), &content, sizeof content);
-  std::lock_guard<std::mutex> lock(mutex_);
-  std::shared_ptr<Stream>& stream = outgoing_[static_cast<size_t>(to)];
-  if (!stream) stream = std::make_shared<Stream>();
-  Ticket ticket = comm_->issue(info.name, stream, [&](ncclComm_t comm, cudaStream_t on) {
+  const auto call = [&](ncclComm_t comm, cudaStream_t on) {
     return groupedEach(content.bytes == 0 ? 1 : 2, [&](size_t piece) {
       const void* from = piece == 0 ? header.data_ptr() : payload.data;
       const size_t bytes = piece == 0 ? sizeof content : content.bytes;
       return library().ncclSend(from, bytes, ncclUint8, to, comm, on);
     });
-  });
+  };
+  Ticket ticket;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::shared_ptr<Stream>& stream = outgoing_[static_cast<size_t>(to)];
+    if (!stream) stream = std::make_shared<Stream>();
+    ticket = comm_->issue(info.name, stream, call);
+  }
+  // Without the lock: a Work takes the GIL to note its caller, and who has the GIL may want the
+  // lock.
   return c10::make_intrusive<EnqueuedWork>(info, std::move(ticket), comm_,
                                            std::vector<at::Tensor>{tensor, header},
                                            std::vector<at::Tensor>{});
