@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "python"))  # netns
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[Zygote]:
     """The process that has torch imported."""
+    # A first use compiles the plugin, which takes longer than a test may.
+    words = [sys.executable, "-c", "import flexlink.torch; flexlink.torch.plugin()"]
+    subprocess.run(words, check=True, timeout=900)
     made = Zygote()
     yield made
     made.close()

@@ -14,8 +14,6 @@ namespace {
 // While what is on its way takes longer than this (ns), and something has moved as lately.
 constexpr int64_t kFlowNanos = 2'000'000;
 constexpr int64_t kRestPart = 16;         // of that time a thread may rest at once
-constexpr int64_t kQuietNanos = 100'000;  // a link of which nothing was heard for so long
-constexpr uint32_t kQuietTurns = 8;       // is polled once in so many polls
 constexpr size_t kEarlyLimit = 16 << 20;  // bytes of small messages that nobody has asked for
 
 MessageKey keyOf(const FrameHeader& header) {
@@ -283,20 +281,12 @@ void Bundle::keepOff(const void* begin, size_t bytes) {
   for (auto& slot : slots_) slot->link->keepOff(begin, bytes);
 }
 
-// Every look at a socket costs a system call.
-bool Bundle::isQuiet(const Slot& slot, int64_t now) const {
-  return slot.unacked.empty() && now - slot.heardAt > kQuietNanos && slot.link->flushed();
-}
-
 bool Bundle::pollLinks() {
   bool moved = false;
-  const bool all = aboutToSleep || ++turn_ % kQuietTurns == 0;
-  const int64_t now = all ? 0 : nowNanos();
   std::map<Slot*, Status> broken;
   auto pollEach = [&] {
     for (auto& slot : slots_) {
       if (!slot->state.alive || broken.count(slot.get()) != 0) continue;
-      if (!all && isQuiet(*slot, now)) continue;
       Status status = slot->link->poll();
       moved = moved || status.ok();
       if (!status.ok() && status.code() != Code::kInProgress) broken[slot.get()] = status;

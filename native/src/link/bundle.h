@@ -210,7 +210,6 @@ class Bundle {
   Slot* earliest(Finish&& finish, May&& may) const;
   Slot* linkFor(size_t rest, const LinkOutlook& all, int64_t now) const;
   bool pollLinks();
-  bool isQuiet(const Slot& slot, int64_t now) const;
   void finish(Pending** pending);
   void armBells();
   void noteRest(bool moved);
@@ -250,7 +249,6 @@ class Bundle {
   bool owes_ = false;                  // the owner knows that look() is needed
   std::vector<LinkPlace> leftByPeer_;  // heard in the course of a poll
   int64_t checkedAt_ = 0;
-  uint32_t turn_ = 0;    // of polling
   int64_t movedAt_ = 0;  // when a poll has moved something
   std::vector<LinkState> leftOut_;
   Status failure_;
