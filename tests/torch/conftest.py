@@ -20,7 +20,7 @@ def zygote() -> Iterator[Zygote]:
     """The process that has torch imported."""
     # A first use compiles the plugin, which takes longer than a test may.
     words = [sys.executable, "-c", "import flexlink.torch; flexlink.torch.plugin()"]
-    subprocess.run(words, check=True, timeout=900)
+    subprocess.run(words, check=True, timeout=900, cwd=Path(__file__).parent)
     made = Zygote()
     yield made
     made.close()
