@@ -105,7 +105,17 @@ class RdmaPort:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU by NVML. PCIe generation and width now and at most; 0: not known."""
+    """One GPU by NVML. 0 and "": not known.
+
+    Attributes:
+        width, generation: of PCIe, now. max_width: of the GPU itself. max_generation: of GPU and
+            slot together. gpu_generation: of the GPU itself.
+        bus: as NVML writes it, 00000000:4A:00.0.
+        memory: bytes in all. compute_mode: default, exclusive process, prohibited, ...
+        nvlinks, nvlinks_active: links that the GPU has, and those that are up.
+        numa_node: None where the machine has one node or does not say.
+        mig: how many MIG instances; None: MIG is off.
+    """
 
     index: int
     name: str
@@ -114,18 +124,29 @@ class Gpu:
     generation: int = 0
     max_generation: int = 0
     bus: str = ""
+    gpu_generation: int = 0
+    uuid: str = ""
+    memory: int = 0
+    compute_mode: str = ""
+    nvlinks: int = 0
+    nvlinks_active: int = 0
+    nvlink_version: str = ""
+    numa_node: int | None = None
+    mig: int | None = None
 
 
 @dataclass(frozen=True)
 class GpuFacts:
     """driver: version of NVIDIA's kernel driver, "" where there is none.
 
-    problem: why the GPUs could not be listed although there is a driver.
+    problem: why the GPUs could not be listed although there is a driver. cuda: the newest CUDA
+    that the driver serves.
     """
 
     driver: str = ""
     problem: str = ""
     gpus: tuple[Gpu, ...] = ()
+    cuda: str = ""
 
 
 @dataclass(frozen=True)

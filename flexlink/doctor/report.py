@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from flexlink.doctor import device_checks, host_checks, nic_checks, process_checks
+from flexlink.doctor import device_checks, gpu_checks, host_checks, nic_checks, process_checks
 from flexlink.doctor.facts import Facts
 from flexlink.doctor.findings import ERROR, LEVELS, NOTE, OK, WARNING, Finding, worst
 from flexlink.doctor.nics import classify
@@ -41,7 +41,7 @@ def examine(facts: Facts) -> list[Finding]:
         *host_checks.check_run_folder(facts.run_folder),
         *host_checks.check_kernel(facts.kernel),
         *device_checks.check_rdma(facts.rdma),
-        *device_checks.check_gpus(facts.gpu),
+        *gpu_checks.check_gpus(facts.gpu),
     ]
 
 
@@ -104,5 +104,6 @@ def as_json(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
         "worst": worst(findings),
         "kernel": facts.kernel,
         "nics": [nic_checks.as_json(*pair) for pair in zip(facts.nics, places, strict=True)],
+        "gpus": dataclasses.asdict(facts.gpu),
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each finding of the doctor about NICs, RDMA and GPUs, word for word."""
+"""Each finding of the doctor about NICs and RDMA, word for word."""
 
 from __future__ import annotations
 
 from doctor_support import ETH0, LO, nic
 
-from flexlink.doctor.device_checks import check_gpus, check_rdma
-from flexlink.doctor.facts import Gpu, GpuFacts, RdmaPort
+from flexlink.doctor.device_checks import check_rdma
+from flexlink.doctor.facts import RdmaPort
 from flexlink.doctor.findings import Finding, plain, size, worst
 from flexlink.doctor.nic_checks import check_nics
 from flexlink.doctor.nics import Nic, Wish
@@ -153,31 +153,6 @@ def test_rdma_ports_are_judged_by_state_and_kind() -> None:
     assert check_rdma(ports)[3].evidence == (
         "state ACTIVE, rate 2.5 Gb/sec (1X SDR), link layer Ethernet, on eth0"
     )
-
-
-def test_gpus_are_judged_by_driver_and_pcie() -> None:
-    assert check_gpus(GpuFacts()) == [
-        Finding("gpu.driver", "note", "no GPU driver; FlexLink runs on host memory",
-                "no /proc/driver/nvidia/version"),
-    ]  # fmt: skip
-    missing = GpuFacts("550.54.15", "nvidia-ml-py is not installed")
-    assert [(f.level, f.text, f.mend) for f in check_gpus(missing)] == [
-        ("note", "NVIDIA driver 550.54.15; its GPUs cannot be listed", "pip install nvidia-ml-py"),
-    ]
-    assert [(f.level, f.text, f.mend) for f in check_gpus(GpuFacts("550.54"))] == [
-        ("warning", "NVIDIA driver 550.54, but no GPU is visible", "docker run --gpus all"),
-    ]
-    gpu = Gpu(0, "L4", 8, 16, 1, 4, "00000000:01:00.0")
-    pcie = "PCIe 00000000:01:00.0: width 8 of 16, generation 1 of 4"
-    assert check_gpus(GpuFacts("550.54", "", (gpu,))) == [
-        Finding("gpu.device", "ok", "GPU 0 (L4); this version of FlexLink does not use it yet",
-                "NVIDIA driver 550.54"),
-        Finding("gpu.pcie", "warning", "GPU 0 (L4) has 8 of its 16 PCIe lanes", pcie,
-                "reseat it or take another slot; then: sudo lspci -vv -s 00000000:01:00.0"),
-        Finding("gpu.pcie", "note",
-                "GPU 0 (L4) runs PCIe generation 1 of 4: normal while it is idle", pcie,
-                "nvidia-smi --query-gpu=pcie.link.gen.current --format=csv, while it is busy"),
-    ]  # fmt: skip
 
 
 def test_the_report_groups_by_area_and_counts() -> None:

@@ -43,6 +43,7 @@ def test_it_says_what_this_machine_has() -> None:
     folder = os.environ["FLEXLINK_RUN_DIR"]
     assert findings["memory.run_folder"]["text"] == f"{folder} is ready for probes"
     assert said["kernel"] == os.uname().release
+    assert set(said["gpus"]) == {"driver", "problem", "gpus", "cuda"}
 
 
 def test_the_table_is_plain_text_where_it_is_not_a_terminal() -> None:

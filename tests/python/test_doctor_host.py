@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from doctor_support import plant
 
-from flexlink.doctor import gpu_reader, reader
-from flexlink.doctor.facts import CpuFacts, Gpu, GpuFacts, RdmaPort, RunFolder, Space
+from flexlink.doctor import reader
+from flexlink.doctor.facts import CpuFacts, RdmaPort, RunFolder, Space
 from flexlink.doctor.findings import Finding
 from flexlink.doctor.host_checks import check_cpu, check_kernel, check_run_folder, check_shm
 
@@ -160,29 +160,3 @@ def test_rdma_devices_are_read_and_soft_roce_is_known(tmp_path: Path) -> None:
         RdmaPort("rxe0", 1, "DOWN", rate, "Ethernet", "rxe", "eth0", False),
     )
     assert reader.read_rdma(tmp_path / "nothing") == ()
-
-
-class FakeNvml:
-    """pynvml's functions for one GPU that is not told its PCIe generation."""
-
-    class NVMLError(Exception):
-        pass
-
-    def nvmlDeviceGetCurrPcieLinkGeneration(self, _: int) -> int:  # noqa: N802
-        raise self.NVMLError
-
-    def __getattr__(self, name: str) -> object:
-        answers = {
-            "nvmlDeviceGetCount": 1, "nvmlDeviceGetName": b"L4",
-            "nvmlDeviceGetCurrPcieLinkWidth": 8, "nvmlDeviceGetMaxPcieLinkWidth": 16,
-            "nvmlDeviceGetMaxPcieLinkGeneration": 4,
-            "nvmlDeviceGetPciInfo": type("Pci", (), {"busId": "01:00.0"}),
-        }  # fmt: skip
-        return lambda *_: answers.get(name)
-
-
-def test_gpus_are_listed_only_where_there_is_a_driver(tmp_path: Path) -> None:
-    assert gpu_reader.read_gpus(tmp_path) == GpuFacts()
-    text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5"
-    assert gpu_reader.driver_of(text) == "550.54.15"
-    assert gpu_reader.list_gpus(FakeNvml()) == (Gpu(0, "L4", 8, 16, 0, 4, "01:00.0"),)
