@@ -119,6 +119,65 @@ TEST(MemoryLane, AMessageThatCameBeforeItsSenderLeftIsTaken) {
   EXPECT_EQ(got, sent);
 }
 
+// The last poll was before a peer came; the look around is after it is through with the call and
+// has given up. All that is needed of it is there; the next call ends with its reason.
+void expectACallEndsWellAfterAPeerWasThroughWithIt(MemoryTuning tuning, size_t count) {
+  LaneSet set = memoryLaneSet(2, tuning, 1 << 20);
+  std::vector<std::vector<int32_t>> data(2, std::vector<int32_t>(count, 21));
+  std::vector<Batch> batches(2);
+  for (size_t rank = 0; rank < 2; ++rank) {
+    Call call;
+    call.kind = Collective::kAllReduce;
+    call.type = DataType::kInt32;
+    call.send = call.recv = data[rank].data();
+    call.count = count;
+    batches[rank].collective.push_back(call);
+    set.lanes[rank]->start(batches[rank]);
+  }
+  while (set.lanes[1]->poll() == Progress::kMoved) {
+  }
+  // Rank 1 polls only where rank 0 can do nothing without it.
+  for (Progress progress = Progress::kMoved; progress != Progress::kDone;) {
+    progress = set.lanes[0]->poll();
+    if (progress == Progress::kWaiting) (void)set.lanes[1]->poll();
+  }
+  set.lanes[0]->abort(makeStatus(Code::kRemote, "rank 0 has had enough"));
+  EXPECT_TRUE(set.lanes[1]->check().ok());
+  EXPECT_TRUE(set.lanes[1]->check().ok());
+  while (set.lanes[1]->poll() == Progress::kMoved) {
+  }
+  EXPECT_EQ(set.lanes[1]->poll(), Progress::kDone);
+  EXPECT_EQ(data[1], std::vector<int32_t>(count, 42));
+  EXPECT_STREQ(set.lanes[1]->check().text(), "rank 0 has had enough");
+}
+
+TEST(MemoryLane, ACallEndsWellAfterAPeerWasThroughWithIt) {
+  expectACallEndsWellAfterAPeerWasThroughWithIt(tuned(false, 64, 4096, 3), 10);
+  expectACallEndsWellAfterAPeerWasThroughWithIt(tuned(false, 64, 4096, 3), 20'000);
+}
+
+// One that has come, and gives up before it is through, ends the call of those that wait for
+// others.
+TEST(MemoryLane, APeerThatGivesUpEndsACallThatItWasNotThroughWith) {
+  LaneSet set = memoryLaneSet(3, tuned(false, 64, 4096, 3), 1 << 20);
+  std::vector<int32_t> data(3, 1);
+  std::vector<Batch> batches(2);
+  for (size_t rank = 0; rank < 2; ++rank) {
+    Call call;
+    call.kind = Collective::kAllReduce;
+    call.type = DataType::kInt32;
+    call.send = call.recv = &data[rank];
+    call.count = 1;
+    batches[rank].collective.push_back(call);
+    set.lanes[rank]->start(batches[rank]);
+    (void)set.lanes[rank]->poll();
+  }
+  set.lanes[0]->abort(makeStatus(Code::kRemote, "rank 0 has had enough"));
+  (void)set.lanes[1]->check();
+  EXPECT_EQ(set.lanes[1]->poll(), Progress::kWaiting);
+  EXPECT_STREQ(set.lanes[1]->check().text(), "rank 0 has had enough");
+}
+
 TEST(MemoryLaneProbe, EveryCollectiveOfEveryRankIsRecordedWithItsEnd) {
   LaneSet set = memoryLaneSet(2, tuned(false, 1024, 65536, 2), 1 << 20);
   ASSERT_FALSE(ProbeWriter::process()->path().empty());

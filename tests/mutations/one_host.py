@@ -53,6 +53,14 @@ MUTATIONS = (
         "Kill.InSmall*",
     ),
     Mutation(
+        "right or an error: a peer that gives up ends also the call that it was through with",
+        "native/src/lane/memory/memory_lane.cc",
+        "if (endsCall(peer)) failure_",
+        "failure_",
+        "test_conformance",
+        "MemoryLane.ACallEndsWell*",
+    ),
+    Mutation(
         "waits: FLEXLINK_TIMEOUT is not kept",
         "native/src/comm/progress.cc",
         "if (limit <= 0 ||",

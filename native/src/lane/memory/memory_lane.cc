@@ -53,7 +53,7 @@ MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout la
   signalsTaken_.resize(ranks * kSignals);
   blockedPeers_.resize(ranks);
   moves_.resize(2 * ranks);
-  seenLeaving_.resize(ranks);
+  seenEnd_.resize(ranks);
 }
 
 void MemoryLane::start(const Batch& batch) {
@@ -147,6 +147,7 @@ Progress MemoryLane::poll() {
     if (failure_.ok()) failure_ = boardStatus(rank_);
     return Progress::kFailed;
   }
+  ++polls_;
   switch (stage_) {
     case Stage::kIdle:
       finished_ = nullptr;
@@ -299,8 +300,21 @@ bool MemoryLane::missesMessages(int peer, bool closed) {
   const auto at = static_cast<size_t>(peer);
   if (!closed) return true;
   if (blockedPeers_[at] == 0) return false;
-  if (seenLeaving_[at] == 0) seenLeaving_[at] = polls_;
-  return seenLeaving_[at] != polls_;
+  return polledSinceEnd(at);
+}
+
+// Has a poll found nothing more since it was first seen that the peer has left or given up?
+bool MemoryLane::polledSinceEnd(size_t peer) {
+  if (seenEnd_[peer] == 0) seenEnd_[peer] = polls_;
+  return seenEnd_[peer] != polls_;
+}
+
+// A peer that has given up ends the call at hand, unless it was through with it: then all that this
+// rank needs of it is there, perhaps only since the last poll.
+bool MemoryLane::endsCall(int peer) {
+  bool met = stage_ >= Stage::kResolve;
+  if (met && satisfied(peer)) return false;
+  return stage_ == Stage::kIdle || polledSinceEnd(static_cast<size_t>(peer));
 }
 
 Status MemoryLane::deadOrGone(int peer) {
@@ -332,7 +346,7 @@ Status MemoryLane::check() {
     const MemoryPeer& who = peers_[static_cast<size_t>(peer)];
     // Pairs with abort()'s release.
     if (who.segment.header().error.set.load(std::memory_order_acquire) != 0) {
-      failure_ = boardStatus(peer);
+      if (endsCall(peer)) failure_ = boardStatus(peer);
     } else if (stage_ != Stage::kIdle) {
       failure_ = deadOrGone(peer);
     } else if (who.process != nullptr && who.process->dead() &&

@@ -120,6 +120,8 @@ class MemoryLane final : public Lane {
   Status mismatch(int peer) const;
   bool satisfied(int peer) const;
   bool missesMessages(int peer, bool closed);
+  bool polledSinceEnd(size_t peer);
+  bool endsCall(int peer);
   Status deadOrGone(int peer);
   Status boardStatus(int rank) const;
   Entry& entryOf(int peer) const {
@@ -235,9 +237,10 @@ class MemoryLane final : public Lane {
   const Batch* finished_ = nullptr;  // as finished() says
   std::vector<uint8_t> blockedPeers_;
   std::vector<uint64_t> moves_;  // by wayOf()
-  // Peers that had left when messages of theirs were missing: at which poll that was seen.
-  std::vector<uint64_t> seenLeaving_;
-  uint64_t polls_ = 1;  // of all singles at hand
+  // Peers that had left or given up while something of theirs was missing: at which poll that was
+  // seen.
+  std::vector<uint64_t> seenEnd_;
+  uint64_t polls_ = 1;
 
   // The collective at hand.
   Call call_;

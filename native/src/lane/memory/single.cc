@@ -70,7 +70,6 @@ Progress MemoryLane::pollSingles() {
     if (progress == Progress::kDone) return finishSingles(i);
     moved = moved || progress == Progress::kMoved;
   }
-  ++polls_;
   return moved ? Progress::kMoved : Progress::kWaiting;
 }
 
