@@ -312,9 +312,9 @@ bool MemoryLane::polledSinceEnd(size_t peer) {
 // A peer that has given up ends the call at hand, unless it was through with it: then all that this
 // rank needs of it is there, perhaps only since the last poll.
 bool MemoryLane::endsCall(int peer) {
-  bool met = stage_ >= Stage::kResolve;
-  if (met && satisfied(peer)) return false;
-  return stage_ == Stage::kIdle || polledSinceEnd(static_cast<size_t>(peer));
+  if (stage_ == Stage::kIdle || !satisfied(peer)) return true;
+  const bool met = stage_ >= Stage::kResolve;
+  return !met && polledSinceEnd(static_cast<size_t>(peer));
 }
 
 Status MemoryLane::deadOrGone(int peer) {
