@@ -142,6 +142,8 @@ class Exchange {
   // nullptr until the exchange has started. Any thread; pairs with start()'s release.
   Reactor* reactor() { return published_.load(std::memory_order_acquire); }
   Doorbell& doorbell() { return *doorbell_; }
+  // nullptr until it is there. Any thread; pairs with start()'s release.
+  Doorbell* startedDoorbell() { return shownDoorbell_.load(std::memory_order_acquire); }
 
  private:
   struct Served {
@@ -164,6 +166,7 @@ class Exchange {
   std::atomic<Reactor*> published_{nullptr};  // reactor_, for threads that did not start it
   ProcessCard card_{};
   Doorbell* doorbell_ = nullptr;
+  std::atomic<Doorbell*> shownDoorbell_{nullptr};  // doorbell_, likewise
   Fd listener_;
   std::unordered_map<int, Served> served_;
   std::map<ProcessId, std::shared_ptr<PeerProcess>> peers_;
@@ -172,6 +175,11 @@ class Exchange {
 Result<const ProcessCard*> myProcessCard() { return Exchange::instance().card(); }
 
 Doorbell& myDoorbell() { return Exchange::instance().doorbell(); }
+
+void ringOwnDoorbell() {
+  Doorbell* bell = Exchange::instance().startedDoorbell();
+  if (bell != nullptr) bell->ring();
+}
 
 Status Exchange::start() {
   FLEXLINK_TRY_ASSIGN(reactor_, Reactor::instance());
@@ -182,6 +190,7 @@ Status Exchange::start() {
   FLEXLINK_TRY_ASSIGN(void* wake,
                       RegionTable::instance().create(sizeof(Doorbell), RegionUse::kSegment));
   doorbell_ = static_cast<Doorbell*>(wake);  // zeroed memory is a Doorbell that nobody sleeps on
+  shownDoorbell_.store(doorbell_, std::memory_order_release);
   card_.wakeRegion = RegionTable::instance().find(wake, 1).id;
   card_.pid = getpid();
   card_.uid = geteuid();

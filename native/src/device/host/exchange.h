@@ -42,6 +42,9 @@ Result<const ProcessCard*> myProcessCard();
 // This process's doorbell; exists once myProcessCard() has succeeded.
 Doorbell& myDoorbell();
 
+// Rings it, where it exists: there may be nobody to sleep yet.
+void ringOwnDoorbell();
+
 // 128 random bits from the kernel.
 Cookie randomCookie();
 

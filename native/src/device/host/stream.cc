@@ -5,6 +5,8 @@
 #include <shared_mutex>
 #include <unordered_map>
 
+#include "device/host/exchange.h"
+
 namespace flexlink {
 namespace {
 
@@ -27,15 +29,32 @@ uint64_t HostStream::last() const {
 
 uint64_t HostStream::add(Driven* driven) {
   std::lock_guard<std::mutex> lock(mutex_);
-  items_.push_back({driven, nullptr, 0, false});
+  items_.push_back({driven});
   return ++last_;
+}
+
+uint64_t HostStream::addOwn(StreamWork work, Driven* driver) {
+  std::vector<Note> due;
+  uint64_t ticket;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    Item item;
+    item.driven = driver;
+    item.own = std::move(work);
+    items_.push_back(std::move(item));
+    ++own_;
+    ticket = ++last_;
+    advance(&due);
+  }
+  call(due);
+  return ticket;
 }
 
 void HostStream::addWait(std::shared_ptr<HostStream> other, uint64_t ticket) {
   if (other.get() == this || other->finished() >= ticket) return;  // its own past is always over
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    items_.push_back({nullptr, other, ticket, false});
+    items_.push_back({nullptr, other, ticket});
     ++last_;
   }
   // Whoever listens here is told although nobody drives a wait.
@@ -66,27 +85,38 @@ void HostStream::call(const std::vector<Note>& due) {
 
 void HostStream::finish(uint64_t ticket, const Status& status) {
   std::vector<Note> due;
+  bool wake = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (!status.ok() && error_.ok()) error_ = status;
     uint64_t before = finished_.load(std::memory_order_relaxed);
     items_[static_cast<size_t>(ticket - before - 1)].done = true;
     advance(&due);
+    wake = own_ != 0;
   }
   call(due);
+  if (wake) ringOwnDoorbell();  // whoever does the work that is next may sleep
+}
+
+// Counters are passed here: that costs nothing. Copies and folds are left to work().
+bool HostStream::passes(const Item& item) {
+  if (item.done) return true;
+  if (item.other) return item.other->finished() >= item.otherTicket;
+  if (item.own.kind == StreamWork::Kind::kWrite) item.own.write();
+  return item.own.kind == StreamWork::Kind::kWrite ||
+         (item.own.kind == StreamWork::Kind::kAwait && item.own.reached());
 }
 
 bool HostStream::advance(std::vector<Note>* due) {
   uint64_t upTo = finished_.load(std::memory_order_relaxed);
   uint64_t before = upTo;
   while (!items_.empty()) {
-    const Item& item = items_.front();
-    bool done = item.done || (item.other != nullptr && item.other->finished() >= item.otherTicket);
-    if (!done) break;
+    if (!passes(items_.front())) break;
+    if (items_.front().own.kind != StreamWork::Kind::kNone) --own_;
     items_.pop_front();
     ++upTo;
   }
-  finished_.store(upTo, std::memory_order_release);
+  if (upTo != before) finished_.store(upTo, std::memory_order_seq_cst);
   if (!notes_.empty()) {
     auto rest = std::stable_partition(notes_.begin(), notes_.end(),
                                       [&](const Note& note) { return note.ticket > upTo; });
@@ -107,6 +137,46 @@ bool HostStream::refresh() {
   return moved;
 }
 
+bool HostStream::workIsNext() const {
+  return !items_.empty() && !working_ &&
+         (items_.front().own.kind == StreamWork::Kind::kCopy ||
+          items_.front().own.kind == StreamWork::Kind::kFold);
+}
+
+bool HostStream::work() {
+  bool moved = refresh();
+  for (;;) {
+    const StreamWork* own = nullptr;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!workIsNext()) return moved;
+      working_ = true;
+      own = &items_.front().own;  // stays where it is: nobody else takes it out, deques do not move
+    }
+    own->perform();
+    std::vector<Note> due;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      working_ = false;
+      items_.front().done = true;
+      advance(&due);
+    }
+    call(due);
+    ringOwnDoorbell();  // who waits for this stream may sleep while we worked
+    moved = true;
+  }
+}
+
+bool HostStream::hasOwnWork() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return own_ != 0;
+}
+
+bool HostStream::awaitsCounter() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return !items_.empty() && items_.front().own.kind == StreamWork::Kind::kAwait;
+}
+
 Driven* HostStream::blocker() {
   std::shared_ptr<HostStream> other;
   {
@@ -114,6 +184,7 @@ Driven* HostStream::blocker() {
     if (items_.empty()) return nullptr;
     if (items_.front().driven != nullptr) return items_.front().driven;
     other = items_.front().other;
+    if (!other) return nullptr;  // its own work, without a driver
   }
   other->refresh();
   return other->blocker();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Streams on host memory: an order of work, no thread. Work is numbered by tickets; who does the
-// work is somebody else's business (engine/).
+// Streams on host memory: an order of work, no thread. Work is numbered by tickets. Most of it is
+// somebody else's business (engine/); counters, copies and folds a stream does itself, on whichever
+// thread refreshes it or calls work().
 #pragma once
 
 #include <atomic>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "device/host/stream_work.h"
 
 namespace flexlink {
 
@@ -34,12 +36,25 @@ class HostStream : public std::enable_shared_from_this<HostStream> {
 
   void finish(uint64_t ticket, const Status& status);
 
+  // Adds work of the stream's own. `driver` is whoever calls work() while hasOwnWork(); it is not
+  // told. Counters that can be passed are passed at once.
+  uint64_t addOwn(StreamWork work, Driven* driver);
+
   // Calls listener(argument) once when `ticket` is finished, at once if it is: by whoever finishes
   // it, perhaps under the lock of a communicator.
   void notify(uint64_t ticket, Listener listener, void* argument);
 
-  // Moves finished() past waits that have come true; true when something moved.
+  // Moves finished() past waits that have come true and counters; true when something moved.
   bool refresh();
+
+  // The same, and does the copies and folds whose turn has come, without a lock of the stream.
+  bool work();
+
+  // Is there work of the stream's own, or does it wait for some?
+  bool hasOwnWork() const;
+
+  // Does it wait for a counter now? Whoever writes that rings no doorbell.
+  bool awaitsCounter() const;
 
   // Whoever must be driven for the oldest unfinished work; nullptr when there is none or it is
   // driven elsewhere.
@@ -50,24 +65,30 @@ class HostStream : public std::enable_shared_from_this<HostStream> {
 
  private:
   struct Item {
-    Driven* driven;
+    Driven* driven = nullptr;
     std::shared_ptr<HostStream> other;
-    uint64_t otherTicket;
-    bool done;
+    uint64_t otherTicket = 0;
+    StreamWork own;
+    bool done = false;
   };
   struct Note {
     uint64_t ticket;
     Listener listener;
     void* argument;
   };
-  bool advance(std::vector<Note>* due);  // with mutex_; `due` is to be called without it
+  // Both with mutex_; `due` is to be called without it.
+  static bool passes(const Item& item);
+  bool advance(std::vector<Note>* due);
+  bool workIsNext() const;  // a copy or a fold, and nobody is at it
   static void call(const std::vector<Note>& due);
 
   mutable std::mutex mutex_;  // guards the rest; a leaf lock (of two streams: this, then other)
   std::deque<Item> items_;    // tickets finished_+1 ..
-  std::atomic<uint64_t> finished_{0};  // release in advance(), acquire in finished()
+  std::atomic<uint64_t> finished_{0};  // seq_cst in advance(), acquire in finished(); see Doorbell
   std::vector<Note> notes_;
   uint64_t last_ = 0;
+  size_t own_ = 0;        // of items_: the stream's own
+  bool working_ = false;  // a thread is at the first item, without the lock
   Status error_;
 };
 
