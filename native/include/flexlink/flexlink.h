@@ -56,6 +56,21 @@ ncclResult_t flexlinkStreamNotify(cudaStream_t stream, uint64_t ticket, flexlink
 /* Work that is enqueued on `stream` from now on starts after `ticket` of `other` is finished. */
 ncclResult_t flexlinkStreamWaitStream(cudaStream_t stream, cudaStream_t other, uint64_t ticket);
 
+/* Three kinds of work that a stream does itself, in its turn, also when nobody waits for it: so
+ * that the stream of one library and the streams of others can be ordered from outside. */
+
+/* *at = value, with everything that was enqueued before it: who sees the value (acquire) sees that,
+ * too. `at` is aligned to 8 bytes and stays until then; other processes may map it. */
+ncclResult_t flexlinkStreamWriteValue64(cudaStream_t stream, uint64_t* at, uint64_t value);
+
+/* What is enqueued from now on starts when *at >= value: a counter that only grows, written by
+ * another stream, by a thread (release) or by a process that maps it. A value that never comes is
+ * waited for without limit. */
+ncclResult_t flexlinkStreamWaitValue64(cudaStream_t stream, const uint64_t* at, uint64_t value);
+
+/* Copies bytes that do not overlap. Both stay untouched until it is done. */
+ncclResult_t flexlinkStreamCopy(cudaStream_t stream, void* dst, const void* src, size_t bytes);
+
 /* An operation of this communicator that has not moved for timeoutMicros fails with ncclTimeout and
  * names the rank that it waited for; the peers fail with it. <= 0: no limit. In place of
  * FLEXLINK_TIMEOUT. Any thread. */

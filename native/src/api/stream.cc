@@ -5,6 +5,7 @@
 #include "api/export.h"
 #include "api/handles.h"
 #include "engine/engine.h"
+#include "engine/stream_driver.h"
 
 namespace flexlink {
 namespace {
@@ -25,6 +26,18 @@ Status checkTicket(const HostStream& stream, uint64_t ticket) {
 Status synchronize(HostStream& stream) {
   FLEXLINK_TRY(Engine::waitStream(stream, stream.last(), Deadline::never()));
   return stream.error();
+}
+
+Status checkCounter(const uint64_t* at) {
+  if (at != nullptr && reinterpret_cast<uintptr_t>(at) % alignof(uint64_t) == 0) return {};
+  return makeStatus(Code::kInvalidArgument, "%p is no place for a counter of 8 bytes",
+                    static_cast<const void*>(at));
+}
+
+Status enqueue(cudaStream_t stream, StreamWork work) {
+  std::shared_ptr<HostStream> host;
+  FLEXLINK_TRY(need(stream, &host));
+  return StreamDriver::instance().enqueue(host, std::move(work));
 }
 
 }  // namespace
@@ -116,5 +129,32 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamNotify,
     FLEXLINK_TRY(checkTicket(*host, ticket));
     host->notify(ticket, function, argument);
     return {};
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWriteValue64,
+                 (cudaStream_t stream, uint64_t* at, uint64_t value)) {
+  return guarded([&]() -> Status {
+    FLEXLINK_TRY(checkCounter(at));
+    return enqueue(stream, StreamWork::writeValue(at, value));
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWaitValue64,
+                 (cudaStream_t stream, const uint64_t* at, uint64_t value)) {
+  return guarded([&]() -> Status {
+    FLEXLINK_TRY(checkCounter(at));
+    return enqueue(stream, StreamWork::waitValue(at, value));
+  });
+}
+
+FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamCopy,
+                 (cudaStream_t stream, void* dst, const void* src, size_t bytes)) {
+  return guarded([&]() -> Status {
+    if (bytes != 0 && (dst == nullptr || src == nullptr)) {
+      return makeStatus(Code::kInvalidArgument, "the memory to copy %s is NULL",
+                        dst == nullptr ? "to" : "from");
+    }
+    return enqueue(stream, StreamWork::copy(dst, src, bytes));
   });
 }
