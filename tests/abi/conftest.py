@@ -44,6 +44,14 @@ def library() -> Path:
     return path.resolve()
 
 
+@pytest.fixture(scope="session")
+def second_copy(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second copy of the library, which stands in for the vendor."""
+    path = tmp_path_factory.mktemp("vendor") / "libnccl.so.2"
+    shutil.copy(library, path)
+    return path
+
+
 @pytest.fixture
 def compile_c(tmp_path: Path) -> Compile:
     """compile_c(source, standard, flags): the program or object; fails with the compiler's words.

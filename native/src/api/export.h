@@ -7,29 +7,25 @@
 #include <utility>
 
 #include "base/status.h"
-#include "flexlink/flexlink.h"
-#include "flexlink/nccl.h"
+#include "drivers/nccl_functions.h"
 
-// Defines ncclX and its twin, as the vendor does: the code is the strong pncclX, ncclX is a weak
-// alias that a profiling tool may replace. Inside the library call neither (a replaced ncclX would
-// see our own calls): call what is behind them.
+// Defines what the exported ncclX does in own mode; exports.cc exports it and its twin pncclX, and
+// hands over to the vendor in pass-through. Inside the library call neither (a tool that replaced
+// ncclX would see our own calls): call what is behind them.
 //
 //   FLEXLINK_API(ncclResult_t, ncclCommCount, (const ncclComm_t comm, int* count)) {
 //     return flexlink::guarded([&]() -> flexlink::Status { ... });
 //   }
-// nothrow: what `guarded` promises; said on both, so that GCC need not find it out. Clang takes it
-// for part of the type, which the header, being C, does not say.
-#ifdef __clang__
-#define FLEXLINK_NOTHROW
-#else
-#define FLEXLINK_NOTHROW nothrow,
-#endif
-#define FLEXLINK_API(result, name, args)                                                     \
-  extern "C" __attribute__((FLEXLINK_NOTHROW weak, visibility("default"), alias("p" #name))) \
-  result name args;                                                                          \
-  extern "C" __attribute__((FLEXLINK_NOTHROW visibility("default"))) result p##name args
+#define FLEXLINK_API(result, name, args) result flexlink::own::name args
 
-// Defines a function of flexlink.h: strong, no twin.
+namespace flexlink::own {
+#define X(kind, result, name, parameters, arguments) result name parameters;
+FLEXLINK_NCCL_FUNCTIONS(X)
+FLEXLINK_HOST_FUNCTIONS(X)
+#undef X
+}  // namespace flexlink::own
+
+// Defines a function of flexlink.h that is ours whatever stands behind the others: strong, no twin.
 #define FLEXLINK_OWN_API(result, name, args) \
   extern "C" __attribute__((visibility("default"))) result name args
 

@@ -9,6 +9,7 @@
 #include "api/export.h"
 #include "api/group.h"
 #include "api/handles.h"
+#include "api/mode.h"
 #include "base/clock.h"
 #include "base/interfaces.h"
 #include "base/settings.h"
@@ -82,6 +83,7 @@ struct InitArguments {
 };
 
 Status beginCreation(ncclComm_t* handle, CreationPlan plan) {
+  FLEXLINK_TRY(mayCreate());
   ncclComm* shell = newShell();
   FLEXLINK_TRY(startCreation(shell, std::move(plan)));
   *handle = shell;

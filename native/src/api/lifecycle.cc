@@ -182,7 +182,7 @@ FLEXLINK_API(ncclResult_t, ncclCommAbort, (ncclComm_t comm)) {
 FLEXLINK_API(ncclResult_t, ncclCommDestroy, (ncclComm_t comm)) {
   return guarded([&] { return destroyAfter(comm, [](Communicator& c) { c.drainOrFail(); }); });
 }
-FLEXLINK_OWN_API(ncclResult_t, flexlinkCommLeave, (ncclComm_t comm)) {
+FLEXLINK_API(ncclResult_t, flexlinkCommLeave, (ncclComm_t comm)) {
   return guarded(
       [&] { return destroyAfter(comm, [](Communicator& c) { c.drainAllButReceives(); }); });
 }
@@ -192,13 +192,13 @@ FLEXLINK_API(ncclResult_t, ncclCommFinalize, (ncclComm_t comm)) {
     return withCommunicator(comm, [](Communicator& c) { return c.finalize(); });
   });
 }
-FLEXLINK_OWN_API(ncclResult_t, flexlinkCommSetTimeout, (ncclComm_t comm, int64_t timeoutMicros)) {
+FLEXLINK_API(ncclResult_t, flexlinkCommSetTimeout, (ncclComm_t comm, int64_t timeoutMicros)) {
   return guarded([&] {
     return reach(comm,
                  [&](Communicator& c) { c.setTimeout(static_cast<double>(timeoutMicros) / 1e6); });
   });
 }
-FLEXLINK_OWN_API(ncclResult_t, flexlinkCommWaitsFor, (ncclComm_t comm, int* rank)) {
+FLEXLINK_API(ncclResult_t, flexlinkCommWaitsFor, (ncclComm_t comm, int* rank)) {
   return guarded([&] { return ask(comm, rank, [](Communicator& c) { return c.waitsFor(); }); });
 }
 FLEXLINK_API(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags)) {

@@ -7,7 +7,7 @@
 #include "api/export.h"
 #include "api/group.h"
 #include "api/handles.h"
-#include "base/settings.h"
+#include "api/mode.h"
 #include "device/host/exchange.h"
 #include "device/host/region.h"
 
@@ -184,11 +184,7 @@ FLEXLINK_API(ncclResult_t, ncclMemAlloc, (void** ptr, size_t size)) {
   return guarded([&]() -> Status {
     if (ptr == nullptr) return makeStatus(Code::kInvalidArgument, "ncclMemAlloc: ptr is NULL");
     *ptr = nullptr;
-    if (settings().device == "cuda") {
-      return makeStatus(Code::kInvalidUsage,
-                        "ncclMemAlloc: FLEXLINK_DEVICE=cuda, which this build "
-                        "does not have; unset it to get host memory");
-    }
+    FLEXLINK_TRY(mayCreate());
     if (size == 0) return {};
     FLEXLINK_TRY_ASSIGN(*ptr, RegionTable::instance().create(size, RegionUse::kUser));
     return {};

@@ -45,7 +45,7 @@ Status enqueue(cudaStream_t stream, StreamWork work) {
 
 using namespace flexlink;
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamCreate, (cudaStream_t * stream)) {
+FLEXLINK_API(ncclResult_t, flexlinkStreamCreate, (cudaStream_t * stream)) {
   return guarded([&]() -> Status {
     if (stream == nullptr) return makeStatus(Code::kInvalidArgument, "flexlinkStreamCreate(NULL)");
     FLEXLINK_TRY_ASSIGN([[maybe_unused]] Engine * engine, Engine::instance());
@@ -55,7 +55,7 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamCreate, (cudaStream_t * stream)) {
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamDestroy, (cudaStream_t stream)) {
+FLEXLINK_API(ncclResult_t, flexlinkStreamDestroy, (cudaStream_t stream)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host;
     FLEXLINK_TRY(need(stream, &host));
@@ -65,7 +65,7 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamDestroy, (cudaStream_t stream)) {
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamSynchronize, (cudaStream_t stream)) {
+FLEXLINK_API(ncclResult_t, flexlinkStreamSynchronize, (cudaStream_t stream)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host;
     FLEXLINK_TRY(need(stream, &host));
@@ -73,7 +73,7 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamSynchronize, (cudaStream_t stream))
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamQuery, (cudaStream_t stream)) {
+FLEXLINK_API(ncclResult_t, flexlinkStreamQuery, (cudaStream_t stream)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host;
     FLEXLINK_TRY(need(stream, &host));
@@ -83,7 +83,7 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamQuery, (cudaStream_t stream)) {
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamRecord, (cudaStream_t stream, uint64_t* ticket)) {
+FLEXLINK_API(ncclResult_t, flexlinkStreamRecord, (cudaStream_t stream, uint64_t* ticket)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host;
     FLEXLINK_TRY(need(stream, &host));
@@ -93,7 +93,7 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamRecord, (cudaStream_t stream, uint6
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWait,
+FLEXLINK_API(ncclResult_t, flexlinkStreamWait,
                  (cudaStream_t stream, uint64_t ticket, int64_t timeoutMicros)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host;
@@ -107,7 +107,7 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWait,
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWaitStream,
+FLEXLINK_API(ncclResult_t, flexlinkStreamWaitStream,
                  (cudaStream_t stream, cudaStream_t other, uint64_t ticket)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host, first;
@@ -119,7 +119,7 @@ FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWaitStream,
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamNotify,
+FLEXLINK_API(ncclResult_t, flexlinkStreamNotify,
                  (cudaStream_t stream, uint64_t ticket, flexlinkNotice_t function,
                   void* argument)) {
   return guarded([&]() -> Status {

@@ -38,7 +38,8 @@ struct PortRange {
   X(bool, directCopy, "FLEXLINK_DIRECT", "", "1", "", "", "read and write peers' ncclMemAlloc buffers in place") \
   X(bool, deterministic, "FLEXLINK_DETERMINISTIC", "", "0", "", "", "fix the split between lanes by a table, so that also a vendor lane's bits repeat") \
   X(std::string, lanes, "FLEXLINK_LANES", "", "", "", "", "lanes that may carry collectives, e.g. vendor,memory; with parts their shares are fixed: vendor:3,memory:1; empty: our own") \
-  X(std::string, vendorPath, "FLEXLINK_NCCL_PATH", "", "", "", "", "the vendor's libnccl.so.2, absolute, for the vendor lane; on host memory a second copy of this library") \
+  X(std::string, vendorPath, "FLEXLINK_NCCL_PATH", "", "", "", "", "the vendor's libnccl.so.2, absolute; empty: the one that the program would use; on host memory a second copy of this library") \
+  X(std::string, passThrough, "FLEXLINK_PASS_THROUGH", "", "auto", "auto|1|0", "", "hand every call to the vendor's library; auto: where the device is cuda and a vendor is found; 1: on any device; 0: never") \
   X(std::string, library, "FLEXLINK_LIBRARY", "", "", "", "", "the libnccl.so.2 that the perf program and the tests open; the library itself does not use it") \
   X(std::string, commId, "NCCL_COMM_ID", "", "", "", "", "host:port of rank 0, instead of passing the unique id around") \
   X(std::string, socketIfname, "NCCL_SOCKET_IFNAME", "", "", "", "", "interfaces to use: prefixes with commas; = exact, ^ all but these") \

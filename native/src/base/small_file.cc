@@ -25,4 +25,15 @@ std::string firstLine(const std::string& path) {
   return {text, strcspn(text, "\n")};
 }
 
+std::string wholeFile(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  char part[16384];
+  for (ssize_t got = 1; fd && got > 0;) {
+    got = ::read(fd.get(), part, sizeof part);
+    if (got > 0) text.append(part, static_cast<size_t>(got));
+  }
+  return text;
+}
+
 }  // namespace flexlink

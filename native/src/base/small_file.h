@@ -15,4 +15,7 @@ size_t readSmallFile(const char* path, char* buffer, size_t size);
 // The first line, at most 255 bytes; "" where there is none to be read.
 std::string firstLine(const std::string& path);
 
+// All of it; "" where it cannot be read.
+std::string wholeFile(const std::string& path);
+
 }  // namespace flexlink

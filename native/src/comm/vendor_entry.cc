@@ -23,11 +23,12 @@ Status fill(VendorCard* card, bool first) {
                       "NCCL_COMM_ID would lead the vendor's ranks to the port of ours");
   }
   FLEXLINK_TRY_ASSIGN(const VendorApi* api, openVendor(settings().vendorPath));
+  FLEXLINK_TRY(VendorComm::possibleWith(*api));
   if (first) {
-    ncclResult_t result = api->getUniqueId(&card->id);
+    ncclResult_t result = api->ncclGetUniqueId(&card->id);
     if (result != ncclSuccess) {
       return makeStatus(static_cast<Code>(result), "ncclGetUniqueId of %s: %s", api->path.c_str(),
-                        api->getLastError(nullptr));
+                        api->ncclGetLastError(nullptr));
     }
   }
   card->able = 1;

@@ -19,37 +19,37 @@ constexpr int kMode = RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND;
 #endif
 
 Status unusable(const std::string& path, const std::string& why) {
-  return makeStatus(Code::kInvalidArgument, "no vendor lane with %s (FLEXLINK_NCCL_PATH): %s",
+  return makeStatus(Code::kInvalidArgument, "%s is not to be had as the vendor's library: %s",
                     path.c_str(), why.c_str());
 }
 
 Result<const VendorApi*> load(const std::string& path) {
+  if (!path.starts_with('/')) return unusable(path, "it is no absolute path");
   if (isThisLibrary(path)) return unusable(path, "it is this library itself");
   void* library = dlopen(path.c_str(), kMode);
   if (library == nullptr) return unusable(path, dlerror());
   auto api = std::make_unique<VendorApi>();
   api->path = path;
-  auto find = [&](auto& function, const char* name) {
-    void* found = dlsym(library, name);
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(found);
-    return found != nullptr;
-  };
-#define X(member, name) \
-  if (!find(api->member, #name)) return unusable(path, "it has no " #name);
-  FLEXLINK_VENDOR_FUNCTIONS(X)
+#define X(kind, result, name, ...) \
+  api->name = reinterpret_cast<decltype(api->name)>(dlsym(library, #name));
+  FLEXLINK_NCCL_FUNCTIONS(X)
+  FLEXLINK_HOST_FUNCTIONS(X)
 #undef X
-#define X(member, name) \
-  if (!find(api->member, #name)) return unusable(path, "it does not work on host memory");
-  FLEXLINK_HOST_STREAM_FUNCTIONS(X)
-#undef X
-#define X(member, name) (void)find(api->member, #name);
-  FLEXLINK_NEWER_VENDOR_FUNCTIONS(X)
-#undef X
-  if (api->getVersion(&api->version) != ncclSuccess) return unusable(path, "it has no version");
+  api->isFlexlink = dlsym(library, "flexlinkGetVersion") != nullptr;
+  InsideVendor inside;
+  if (api->ncclGetVersion == nullptr || api->ncclGetVersion(&api->version) != ncclSuccess) {
+    return unusable(path, "it has no ncclGetVersion, or that fails");
+  }
   return api.release();  // never freed: communicators may live as long as the process
 }
 
 }  // namespace
+
+std::string versionText(int version) {
+  const int thousand = version < 10000 ? 1000 : 10000;  // as it was up to 2.8
+  return std::to_string(version / thousand) + "." + std::to_string(version % thousand / 100) + "." +
+         std::to_string(version % 100);
+}
 
 bool isThisLibrary(const std::string& path) {
   Dl_info self{};

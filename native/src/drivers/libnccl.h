@@ -6,61 +6,53 @@
 #include <string>
 
 #include "base/status.h"
-#include "flexlink/flexlink.h"
-#include "flexlink/nccl.h"
+#include "drivers/nccl_functions.h"
 
 namespace flexlink {
 
-// member, exported name
-#define FLEXLINK_VENDOR_FUNCTIONS(X)                \
-  X(getVersion, ncclGetVersion)                     \
-  X(getErrorString, ncclGetErrorString)             \
-  X(getLastError, ncclGetLastError)                 \
-  X(getUniqueId, ncclGetUniqueId)                   \
-  X(commInitRankConfig, ncclCommInitRankConfig)     \
-  X(commGetAsyncError, ncclCommGetAsyncError)       \
-  X(commAbort, ncclCommAbort)                       \
-  X(commDestroy, ncclCommDestroy)                   \
-  X(groupStart, ncclGroupStart)                     \
-  X(groupEnd, ncclGroupEnd)                         \
-  X(allGather, ncclAllGather)                       \
-  X(reduceScatter, ncclReduceScatter)               \
-  X(allReduce, ncclAllReduce)                       \
-  X(broadcast, ncclBroadcast)                       \
-  X(reduce, ncclReduce)                             \
-  X(send, ncclSend)                                 \
-  X(recv, ncclRecv)                                 \
-  X(redOpCreatePreMulSum, ncclRedOpCreatePreMulSum) \
-  X(redOpDestroy, ncclRedOpDestroy)
-
-// Null where the vendor is older than 2.28.
-#define FLEXLINK_NEWER_VENDOR_FUNCTIONS(X) \
-  X(alltoAll, ncclAlltoAll)                \
-  X(gather, ncclGather)                    \
-  X(scatter, ncclScatter)
-
-// Of a library that works on host memory.
-#define FLEXLINK_HOST_STREAM_FUNCTIONS(X) \
-  X(streamCreate, flexlinkStreamCreate)   \
-  X(streamDestroy, flexlinkStreamDestroy) \
-  X(streamQuery, flexlinkStreamQuery)
-
+// A member for each function, by its exported name; null where this library does not have it.
 struct VendorApi {
-#define X(member, name) decltype(::name)* member = nullptr;
-  FLEXLINK_VENDOR_FUNCTIONS(X)
-  FLEXLINK_NEWER_VENDOR_FUNCTIONS(X)
-  FLEXLINK_HOST_STREAM_FUNCTIONS(X)
+#define X(kind, result, name, ...) decltype(::name)* name = nullptr;
+  FLEXLINK_NCCL_FUNCTIONS(X)
+  FLEXLINK_HOST_FUNCTIONS(X)
 #undef X
   std::string path;
-  int version = 0;  // as ncclGetVersion tells it
+  int version = 0;          // as its ncclGetVersion tells it
+  bool isFlexlink = false;  // it is a copy of this library
 };
+
+// "2.32.3" for 23203.
+std::string versionText(int version);
 
 // Is it the file that this code was loaded from?
 bool isThisLibrary(const std::string& path);
 
 // Opens it at the first call, for as long as the process lives; later calls with the same path give
-// the same table. `path`: absolute. kInvalidArgument, with the reason: it cannot be opened, lacks a
-// function, does not work on host memory, or is this library itself. Any thread.
+// the same table. `path`: absolute. kInvalidArgument, with the reason: it cannot be opened, has no
+// version, or is this library itself. Any thread.
 Result<const VendorApi*> openVendor(const std::string& path);
+
+// While one lives, this thread is inside the vendor: what the vendor calls by its own exported
+// names is its own affair. The way in which it is opened sees to that, but where a sanitizer
+// refuses it: there the calls come to us, and are to be handed on as they are.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+class InsideVendor {
+ public:
+  InsideVendor() { ++depth; }
+  ~InsideVendor() { --depth; }
+  InsideVendor(const InsideVendor&) = delete;
+  InsideVendor& operator=(const InsideVendor&) = delete;
+  static bool now() { return depth > 0; }
+
+ private:
+  static inline thread_local constinit int depth = 0;
+};
+#else
+class InsideVendor {
+ public:
+  InsideVendor() {}  // not trivial: an unused variable of it is no mistake
+  static constexpr bool now() { return false; }
+};
+#endif
 
 }  // namespace flexlink

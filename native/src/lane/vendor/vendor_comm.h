@@ -11,6 +11,9 @@ namespace flexlink {
 
 class VendorComm {
  public:
+  // Does this library have what the lane calls? The error names what is missing.
+  static Status possibleWith(const VendorApi& api);
+
   // Begins to make it; ready() tells when it is there.
   static Result<std::unique_ptr<VendorComm>> begin(const VendorApi* api, int ranks, int rank,
                                                    const ncclUniqueId& id);
@@ -28,9 +31,9 @@ class VendorComm {
   Status group(Calls&& calls) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (handle_ == nullptr) return makeStatus(Code::kInvalidUsage, "the vendor lane was aborted");
-    FLEXLINK_TRY(said("ncclGroupStart", api_->groupStart()));
+    FLEXLINK_TRY(said("ncclGroupStart", api_->ncclGroupStart()));
     Status called = calls(handle_, stream_);
-    Status ended = said("ncclGroupEnd", api_->groupEnd());
+    Status ended = said("ncclGroupEnd", api_->ncclGroupEnd());
     return called.ok() ? ended : called;
   }
 

@@ -47,7 +47,7 @@ Result<ncclRedOp_t> VendorLane::opOf(const Call& call, ncclComm_t comm) const {
   ncclRedOp_t op{};
   FLEXLINK_TRY(comm_->said(
       "ncclRedOpCreatePreMulSum",
-      comm_->api().redOpCreatePreMulSum(
+      comm_->api().ncclRedOpCreatePreMulSum(
           &op, at, static_cast<ncclDataType_t>(call.type),
           call.scalarAddress != nullptr ? ncclScalarDevice : ncclScalarHostImmediate, comm)));
   return op;
@@ -59,13 +59,13 @@ Status VendorLane::enqueue(const Call& call, ncclComm_t comm, cudaStream_t strea
   switch (call.kind) {
     case Collective::kSend:
       return comm_->said("ncclSend",
-                         api.send(call.send, call.count, type, call.root, comm, stream));
+                         api.ncclSend(call.send, call.count, type, call.root, comm, stream));
     case Collective::kRecv:
       return comm_->said("ncclRecv",
-                         api.recv(call.recv, call.count, type, call.root, comm, stream));
+                         api.ncclRecv(call.recv, call.count, type, call.root, comm, stream));
     case Collective::kBroadcast:
-      return comm_->said("ncclBroadcast", api.broadcast(call.send, call.recv, call.count, type,
-                                                        call.root, comm, stream));
+      return comm_->said("ncclBroadcast", api.ncclBroadcast(call.send, call.recv, call.count, type,
+                                                            call.root, comm, stream));
     case Collective::kAllReduce:
     case Collective::kReduce:
       return enqueueFold(call, comm, stream);
@@ -81,11 +81,11 @@ Status VendorLane::enqueueFold(const Call& call, ncclComm_t comm, cudaStream_t s
   FLEXLINK_TRY_ASSIGN(ncclRedOp_t op, opOf(call, comm));
   ncclResult_t result =
       call.kind == Collective::kAllReduce
-          ? api.allReduce(call.send, call.recv, call.count, type, op, comm, stream)
+          ? api.ncclAllReduce(call.send, call.recv, call.count, type, op, comm, stream)
       : call.kind == Collective::kReduceScatter
-          ? api.reduceScatter(call.send, call.recv, call.count, type, op, comm, stream)
-          : api.reduce(call.send, call.recv, call.count, type, op, call.root, comm, stream);
-  if (call.op == ReduceOp::kPreMulSum) (void)api.redOpDestroy(op, comm);
+          ? api.ncclReduceScatter(call.send, call.recv, call.count, type, op, comm, stream)
+          : api.ncclReduce(call.send, call.recv, call.count, type, op, call.root, comm, stream);
+  if (call.op == ReduceOp::kPreMulSum) (void)api.ncclRedOpDestroy(op, comm);
   return comm_->said(collectiveName(call.kind), result);
 }
 
@@ -98,19 +98,19 @@ Status VendorLane::enqueueWhole(const Call& call, ncclComm_t comm, cudaStream_t 
       return enqueueFold(call, comm, stream);
     case Collective::kAllGather:
       return comm_->said("ncclAllGather",
-                         api.allGather(call.send, call.recv, call.count, type, comm, stream));
+                         api.ncclAllGather(call.send, call.recv, call.count, type, comm, stream));
     case Collective::kAlltoAll:
-      if (api.alltoAll == nullptr || call.send == call.recv) break;
+      if (api.ncclAlltoAll == nullptr || call.send == call.recv) break;
       return comm_->said("ncclAlltoAll",
-                         api.alltoAll(call.send, call.recv, call.count, type, comm, stream));
+                         api.ncclAlltoAll(call.send, call.recv, call.count, type, comm, stream));
     case Collective::kGather:
-      if (api.gather == nullptr) break;
-      return comm_->said("ncclGather", api.gather(call.send, call.recv, call.count, type, call.root,
-                                                  comm, stream));
+      if (api.ncclGather == nullptr) break;
+      return comm_->said("ncclGather", api.ncclGather(call.send, call.recv, call.count, type,
+                                                      call.root, comm, stream));
     case Collective::kScatter:
-      if (api.scatter == nullptr) break;
-      return comm_->said("ncclScatter", api.scatter(call.send, call.recv, call.count, type,
-                                                    call.root, comm, stream));
+      if (api.ncclScatter == nullptr) break;
+      return comm_->said("ncclScatter", api.ncclScatter(call.send, call.recv, call.count, type,
+                                                        call.root, comm, stream));
     default:
       break;
   }

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose functions stand behind the exported ones: our own, or those of the vendor's libnccl, whose
+// communicators the program then holds (pass-through). Decided once, at the first call.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "drivers/libnccl.h"
+#include "drivers/vendor_search.h"
+
+namespace flexlink {
+
+// What the decision depends on; what comes late costs something and is asked for only where it
+// matters.
+struct ModeFacts {
+  std::string wish;      // FLEXLINK_PASS_THROUGH: auto, 1 or 0
+  std::string device;    // FLEXLINK_DEVICE: host, cuda or empty
+  bool isVendor;         // FLEXLINK_NCCL_PATH is this library: it stands in for the vendor
+  int cudaDevices = -1;  // -1: nobody has counted them
+};
+
+enum class ModeWish {
+  kOwn,   // our own, whatever is there
+  kAsk,   // count the CUDA devices first
+  kPass,  // pass-through where a vendor is found
+};
+
+// Pure.
+ModeWish wishedMode(const ModeFacts& facts);
+
+// The first place that holds a library which may be the vendor; null where none does. *tried: a
+// line for each place that does not, but for those where nothing is.
+struct FoundVendor {
+  const VendorApi* api = nullptr;
+  const char* why = "";
+};
+FoundVendor findVendor(const std::vector<VendorPlace>& places, std::string* tried);
+
+// In own mode: may communicators be made? Not where CUDA or the vendor was asked for and no vendor
+// was found.
+Status mayCreate();
+
+namespace internal {
+constexpr uintptr_t kUndecided = 0;
+constexpr uintptr_t kOwnMode = 1;
+// Or the address of the vendor's table. Release in decideMode, acquire by callers.
+extern constinit std::atomic<uintptr_t> mode;
+const VendorApi* decideMode() noexcept;
+}  // namespace internal
+
+// The vendor that calls pass through to; null in own mode. Any thread.
+inline const VendorApi* passThrough() noexcept {
+  const uintptr_t mode = internal::mode.load(std::memory_order_acquire);
+  if (mode == internal::kOwnMode) return nullptr;
+  if (mode == internal::kUndecided) [[unlikely]]
+    return internal::decideMode();
+  return reinterpret_cast<const VendorApi*>(mode);
+}
+
+}  // namespace flexlink
