@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <mutex>
@@ -131,6 +132,16 @@ size_t RegionTable::totalBytes() const {
   size_t total = 0;
   for (const auto& [start, region] : regions_) total += region.bytes;
   return total;
+}
+
+void preferNode(void* begin, size_t bytes, int node) {
+  constexpr int kPreferred = 1;  // MPOL_PREFERRED of numaif.h, which is not everywhere
+  constexpr int kMostNodes = 1024;
+  constexpr int kWord = 8 * sizeof(unsigned long);
+  if (node < 0 || node >= kMostNodes) return;
+  unsigned long nodes[kMostNodes / kWord] = {};
+  nodes[node / kWord] = 1UL << (node % kWord);
+  (void)syscall(SYS_mbind, begin, bytes, kPreferred, nodes, kMostNodes, 0);  // a wish
 }
 
 Result<std::shared_ptr<ForeignRegion>> ForeignRegion::map(int fd, size_t bytes) {

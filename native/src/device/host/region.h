@@ -64,6 +64,10 @@ class RegionTable {
   uint32_t nextId_ = 1;
 };
 
+// Pages of this memory that are not there yet come from that NUMA node where it has some left; -1:
+// from where they come anyway.
+void preferNode(void* begin, size_t bytes, int node);
+
 // A region of another process in our address space, until the last holder lets go.
 class ForeignRegion {
  public:
