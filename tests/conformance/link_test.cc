@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a bundle relies on in every link: order, places, memory that is left alone, an end, and what
-// the kernel knows of the other side. Over TCP and over a local socket, which has no such kernel.
+// What a bundle relies on in every link: order, places, memory that is left alone, an end, a
+// wake-up and what the kernel knows of the other side. Over TCP, over a local socket, which has no
+// such kernel, and through pinned memory: with a large buffer, with a small one, and with copies
+// that a device does by itself.
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,19 +15,18 @@
 
 #include "base/clock.h"
 #include "base/socket.h"
+#include "engine/fd_bell.h"
 #include "link/tcp/tcp_link.h"
+#include "support/pcie_ends.h"
+#include "support/slow_device.h"
 
 namespace flexlink {
 namespace {
 
-enum class Over { kTcp, kLocal };
+enum class Over { kTcp, kLocal, kPcie, kSmallPcie, kDevicePcie };
 
 std::pair<Fd, Fd> connected(Over over) {
-  if (over == Over::kLocal) {
-    int ends[2];
-    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
-    return {Fd(ends[0]), Fd(ends[1])};
-  }
+  if (over == Over::kLocal) return lifelines();
   Fd door = std::move(listenTcp(SocketAddress::loopback(AF_INET)).value());
   Fd out = std::move(connectTcpStart(localAddress(door.get()).value()).value());
   for (;;) {
@@ -36,12 +38,23 @@ std::pair<Fd, Fd> connected(Over over) {
 class LinkSuite : public testing::TestWithParam<Over> {
  protected:
   void SetUp() override {
-    auto [one, other] = connected(GetParam());
-    from_ = std::make_unique<TcpLink>("from", std::move(one), LinkEvents{});
     LinkEvents events;
     events.place = [this](const FrameHeader& header) { return place(header); };
     events.arrived = [this](const FrameHeader& header) { arrived_.push_back(header.chunk); };
-    to_ = std::make_unique<TcpLink>("to", std::move(other), std::move(events));
+    if (GetParam() == Over::kTcp || GetParam() == Over::kLocal) {
+      auto [one, other] = connected(GetParam());
+      from_ = std::make_unique<TcpLink>("from", std::move(one), LinkEvents{});
+      to_ = std::make_unique<TcpLink>("to", std::move(other), std::move(events));
+      return;
+    }
+    auto device = [] {
+      return GetParam() == Over::kDevicePcie ? std::shared_ptr<Device>(new SlowDevice)
+                                             : std::shared_ptr<Device>(new HostDevice);
+    };
+    const size_t ring = GetParam() == Over::kSmallPcie ? 100 * kPcieLine : kPcieRingBytes;
+    PcieEnds ends = pcieEnds(ring, device(), device(), LinkEvents{}, std::move(events));
+    from_ = std::move(ends.from);
+    to_ = std::move(ends.to);
   }
 
   uint8_t* place(const FrameHeader& header) {
@@ -102,6 +115,9 @@ TEST_P(LinkSuite, FramesOfAllSizesArriveInOrderAtTheirPlaces) {
     EXPECT_TRUE(same) << payload.size();
     at += payload.size();
   }
+  for (int64_t end = nowNanos() + 2'000'000'000; !from_->flushed() && nowNanos() < end;) {
+    (void)from_->poll();
+  }
   EXPECT_TRUE(from_->flushed());
 }
 
@@ -151,10 +167,29 @@ TEST_P(LinkSuite, AfterTheEndNothingMovesAndThePeerIsTold) {
   EXPECT_TRUE(arrived_.empty());
 }
 
+TEST_P(LinkSuite, WhoSleepsIsWokenThroughTheDescriptor) {
+  {
+    LastLook look;
+    EXPECT_EQ(to_->poll().code(), Code::kInProgress);
+  }
+  pollfd bell{to_->fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&bell, 1, 20), 0);
+  std::vector<uint8_t> data = pattern(3000, 1);
+  post(1, data, 0);
+  for (int64_t end = nowNanos() + 2'000'000'000; !from_->flushed() && nowNanos() < end;) {
+    (void)from_->poll();
+  }
+  EXPECT_EQ(::poll(&bell, 1, 2000), 1);
+  carry(1);
+  LastLook look;
+  EXPECT_EQ(to_->poll().code(), Code::kInProgress);
+  EXPECT_EQ(::poll(&bell, 1, 20), 0);
+}
+
 // The process behind the link reads nothing; its kernel answers all the same.
 TEST_P(LinkSuite, AnIdleProcessOwesNothingAsLongAsItsHostAnswers) {
   const uint64_t before = from_->pulse().delivered;
-  std::vector<uint8_t> data = pattern(100'000, 1);
+  std::vector<uint8_t> data = pattern(5'000, 1);
   post(1, data, 0);
   for (int64_t end = nowNanos() + 2'000'000'000; !from_->flushed() && nowNanos() < end;) {
     (void)from_->poll();
@@ -162,7 +197,7 @@ TEST_P(LinkSuite, AnIdleProcessOwesNothingAsLongAsItsHostAnswers) {
   usleep(100'000);
   LinkPulse pulse = from_->pulse();
   EXPECT_FALSE(pulse.owed);
-  if (GetParam() == Over::kLocal) {
+  if (GetParam() != Over::kTcp) {
     EXPECT_EQ(pulse.heardNanos, -1);
     return;
   }
@@ -184,14 +219,20 @@ TEST_P(LinkSuite, WhatHasNotLeftThisMachineIsNotDelivered) {
   carry(kFrames);
   for (int64_t end = nowNanos() + 2'000'000'000; !from_->delivered() && nowNanos() < end;) {
     usleep(1000);
+    (void)from_->poll();
   }
   EXPECT_TRUE(from_->delivered());
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, LinkSuite, testing::Values(Over::kTcp, Over::kLocal),
-                         [](const auto& over) {
-                           return over.param == Over::kTcp ? "Tcp" : "Local";
-                         });
+std::string overName(const testing::TestParamInfo<Over>& over) {
+  constexpr const char* kNames[] = {"Tcp", "Local", "Pcie", "SmallPcie", "DevicePcie"};
+  return kNames[static_cast<int>(over.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(Over, LinkSuite,
+                         testing::Values(Over::kTcp, Over::kLocal, Over::kPcie, Over::kSmallPcie,
+                                         Over::kDevicePcie),
+                         overName);
 
 }  // namespace
 }  // namespace flexlink

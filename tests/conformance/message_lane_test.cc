@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The message lane in the suite of all lanes, over one link and over several.
+// The message lane in the suite of all lanes, over one link and over several, of both kinds.
 #include "lane/message/message_lane.h"
 
 #include <gtest/gtest.h>
-#include <sys/socket.h>
+
+#include <functional>
 
 #include "conformance/lane_suite.h"
 #include "link/tcp/tcp_link.h"
+#include "support/pcie_ends.h"
 
 namespace flexlink {
 namespace {
@@ -20,23 +22,45 @@ struct Held {
   }
 };
 
-void connect(Bundle* a, Bundle* b, int links) {
-  for (int i = 0; i < links; ++i) {
-    int ends[2];
-    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
-    Bundle* sides[2] = {a, b};
-    for (int side = 0; side < 2; ++side) {
-      sides[side]->add(
-          [&](LinkEvents events) {
-            return std::make_unique<TcpLink>("pair" + std::to_string(i), Fd(ends[side]),
-                                             std::move(events));
-          },
-          LinkModel(1e9, 20'000));
-    }
+using MakeLink = std::function<std::unique_ptr<Link>(LinkEvents)>;
+
+void connectTcp(Bundle* a, Bundle* b, const std::string& name) {
+  auto [one, other] = lifelines();
+  Fd* fds[2] = {&one, &other};
+  Bundle* sides[2] = {a, b};
+  for (int side = 0; side < 2; ++side) {
+    const MakeLink make = [&](LinkEvents events) {
+      return std::make_unique<TcpLink>(name, std::move(*fds[side]), std::move(events));
+    };
+    sides[side]->add(make, LinkModel(1e9, 20'000));
   }
 }
 
-LaneSet makeMessageLanes(int ranks, int links, const MessageTuning& tuning) {
+void connectPcie(Bundle* a, Bundle* b, const std::string& name) {
+  PcieSegment segment = PcieSegment::make(HostDevice(), 64 << 10).value();
+  auto [one, other] = lifelines();
+  Fd* fds[2] = {&one, &other};
+  Bundle* sides[2] = {a, b};
+  for (int side = 0; side < 2; ++side) {
+    const MakeLink make = [&](LinkEvents events) {
+      return pcieEnd(name, std::make_shared<HostDevice>(), segment, side, std::move(*fds[side]),
+                     std::move(events));
+    };
+    sides[side]->add(make, LinkModel(1e9, 20'000));
+  }
+}
+
+struct Links {
+  int tcp;
+  int pcie;
+};
+
+void connect(Bundle* a, Bundle* b, Links links) {
+  for (int i = 0; i < links.tcp; ++i) connectTcp(a, b, "tcp" + std::to_string(i));
+  for (int i = 0; i < links.pcie; ++i) connectPcie(a, b, "pcie" + std::to_string(i));
+}
+
+LaneSet makeMessageLanes(int ranks, Links links, const MessageTuning& tuning) {
   auto held = std::make_shared<Held>();
   std::vector<std::vector<MessagePeer>> peers(static_cast<size_t>(ranks),
                                               std::vector<MessagePeer>(static_cast<size_t>(ranks)));
@@ -66,7 +90,7 @@ LaneSet makeMessageLanes(int ranks, int links, const MessageTuning& tuning) {
 
 struct Way {
   const char* name;
-  int links;
+  Links links;
   MessageTuning tuning;
 };
 
@@ -96,14 +120,16 @@ TEST_P(MessageLaneWays, MessagesToOneselfMeetAcrossBatches) {
 TEST_P(MessageLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(MessageLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
 
-INSTANTIATE_TEST_SUITE_P(Ways, MessageLaneWays,
-                         testing::Values(Way{"oneLink", 1, {}},
-                                         Way{"smallSegments", 1, {8192, 2, 1 << 20, {}}},
-                                         Way{"threeLinks", 3, {65536, 4, 8 << 20, {}}},
-                                         Way{"oneShot", 2, {65536, 2, 1 << 20, Pattern::kOneShot}},
-                                         Way{"tree", 1, {65536, 3, 1 << 20, Pattern::kTree}},
-                                         Way{"ring", 2, {32768, 3, 1 << 20, Pattern::kRing}}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Ways, MessageLaneWays,
+    testing::Values(Way{"oneLink", {1, 0}, {}},
+                    Way{"smallSegments", {1, 0}, {8192, 2, 1 << 20, {}}}, Way{"pcie", {0, 1}, {}},
+                    Way{"pcieAndTcp", {1, 1}, {65536, 4, 8 << 20, {}}},
+                    Way{"threeLinks", {3, 0}, {65536, 4, 8 << 20, {}}},
+                    Way{"oneShot", {2, 0}, {65536, 2, 1 << 20, Pattern::kOneShot}},
+                    Way{"tree", {1, 0}, {65536, 3, 1 << 20, Pattern::kTree}},
+                    Way{"ring", {2, 0}, {32768, 3, 1 << 20, Pattern::kRing}}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace flexlink
