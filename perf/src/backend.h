@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cases.h"
+#include "device_memory.h"
 
 namespace flexlink::perf {
 
@@ -44,8 +45,11 @@ class Backend {
   virtual bool groupStart() { return true; }
   virtual bool groupEnd() { return true; }
 
-  // A buffer of the library's own kind, or nullptr where it has none.
-  virtual void* allocate(size_t) { return nullptr; }
+  // Where the buffers of local rank `local` live; nullptr: in this process's own memory.
+  virtual DeviceMemory* memory(int) const { return nullptr; }
+
+  // A buffer of the library's own kind for local rank `local`, or nullptr where it has none.
+  virtual void* allocate(int, size_t) { return nullptr; }
 
   // Announces a buffer of local rank `local`; symmetric: as a window that all ranks register.
   virtual bool registerBuffer(int, void*, size_t, bool) { return true; }

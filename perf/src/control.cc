@@ -91,11 +91,18 @@ LibraryControl::LibraryControl(Backend* backend) : backend_(backend) {
   sent_.assign(locals, std::vector<double>(kMaxNumbers));
   received_.assign(locals,
                    std::vector<double>(kMaxNumbers * static_cast<size_t>(backend->ranks())));
+  for (int i = 0; i < backend->localRanks(); ++i) {
+    DeviceMemory* device = backend->memory(i);
+    if (!device) continue;
+    deviceSent_.push_back(device->allocate(kMaxNumbers * sizeof(double)));
+    deviceReceived_.push_back(device->allocate(received_[i].size() * sizeof(double)));
+  }
 }
 
 void LibraryControl::barrier() { exchange({0}); }
 
 std::vector<std::vector<double>> LibraryControl::exchange(const std::vector<double>& mine) {
+  const size_t bytes = mine.size() * sizeof(double);
   std::vector<Call> calls(sent_.size());
   for (size_t i = 0; i < calls.size(); ++i) {
     std::copy(mine.begin(), mine.end(), sent_[i].begin());
@@ -104,9 +111,17 @@ std::vector<std::vector<double>> LibraryControl::exchange(const std::vector<doub
     calls[i].count = mine.size();
     calls[i].send = sent_[i].data();
     calls[i].recv = received_[i].data();
+    if (deviceSent_.empty()) continue;
+    calls[i].send = deviceSent_[i];
+    calls[i].recv = deviceReceived_[i];
+    backend_->memory(static_cast<int>(i))->write(deviceSent_[i], sent_[i].data(), bytes);
   }
   if (!backend_->enqueue(calls) || !backend_->wait()) {
     fail("exchanging results between ranks failed: %s", backend_->error().c_str());
+  }
+  if (!deviceReceived_.empty()) {
+    const size_t all = bytes * static_cast<size_t>(backend_->ranks());
+    backend_->memory(0)->read(received_[0].data(), deviceReceived_[0], all);
   }
   // Ranks of one thread sent the same: one row for each thread.
   std::vector<std::vector<double>> rows;

@@ -69,6 +69,8 @@ class LibraryControl final : public Control {
   Backend* backend_;  // outlives this
   std::vector<std::vector<double>> sent_;
   std::vector<std::vector<double>> received_;
+  std::vector<void*> deviceSent_;  // by local rank, where buffers live on devices; else empty
+  std::vector<void*> deviceReceived_;
 };
 
 }  // namespace flexlink::perf

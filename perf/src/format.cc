@@ -97,6 +97,14 @@ IterationStats statsOf(std::vector<double> seconds) {
   return stats;
 }
 
+std::string wayText(const Options& o) {
+  const char* maker = o.buffersOfLibrary ? "ncclMemAlloc" : o.cuda ? "cuMemAlloc" : "malloc";
+  const char* way = o.cuda    ? "CUDA, enqueued on one stream for each rank"
+                    : o.async ? "host memory, enqueued on host streams"
+                              : "host memory, blocking calls";
+  return text("%s, buffers of %s", way, maker);
+}
+
 std::string preamble(const Options& o, int libraryVersion) {
   std::string out = text("# nccl-tests version %s nccl-headers=%d nccl-library=%d\n",
                          kFormatVersion, NCCL_VERSION_CODE, libraryVersion);
@@ -130,9 +138,14 @@ std::string preamble(const Options& o, int libraryVersion) {
   return out + "#\n# Using devices\n";
 }
 
+std::string pciText(unsigned long pci) {
+  return text("%04lx:%02lx:%02lx", pci >> 16, pci >> 8 & 0xff, pci & 0xff);
+}
+
 std::string deviceText(const DeviceLine& line) {
-  return text("#  Rank %2d Group %2d Pid %6d on %10s device %2d [%04x:%02x:%02x] %s\n", line.rank,
-              line.group, line.pid, line.host.c_str(), line.device, 0, 0, 0, line.text.c_str());
+  return text("#  Rank %2d Group %2d Pid %6d on %10s device %2d [%s] %s\n", line.rank, line.group,
+              line.pid, line.host.c_str(), line.device, pciText(line.pci).c_str(),
+              line.text.c_str());
 }
 
 std::string tableHeader(const Options& o) {

@@ -51,10 +51,14 @@ struct DeviceLine {
   int pid = 0;
   std::string host;
   int device = 0;
+  unsigned long pci = 0;  // domain << 16 | bus << 8 | device
   std::string text;
 };
 
+// Where buffers live, who makes them and how calls are issued, for people.
+std::string wayText(const Options& options);
 std::string preamble(const Options& options, int libraryVersion);
+std::string pciText(unsigned long pci);  // "0000:4a:00"
 std::string deviceText(const DeviceLine& line);
 std::string tableHeader(const Options& options);
 std::string rowText(const Options& options, const Row& row);

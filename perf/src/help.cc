@@ -14,6 +14,8 @@ Ranks
   -t N               threads in each process (default 1)
   -g N               ranks ("devices") of each thread (default 1)
   --no-pin           leave placement to the kernel
+  --device KIND      host (default) or cuda: rank i of a host on GPU i, modulo their number;
+                     NCCL_TESTS_DEVICE=N: each process counts from GPU N
   Under torchrun, mpirun or srun, without --ranks: one process for each that was started.
   --id-file PATH     where those processes hand over the unique id (default: a private temporary
                      file; NCCL_COMM_ID makes it needless)
@@ -27,14 +29,15 @@ What
   -r N               root (default 0; -1: each rank in turn)
   -c N               checks of every element for each row (default 1; 0 none)
   -u N               start buffers N elements off their alignment
-  --buffers KIND     malloc (default) or ncclMemAlloc
+  --buffers KIND     malloc (default; of the driver with --device cuda) or ncclMemAlloc
   -R 0|1|2           register buffers: no, locally, as symmetric windows
 How it is timed
   -n N               iterations (default 20)      -w N  warm-up iterations (default 1)
   -m N               calls in one group           -N N  repeat the table (0: for ever)
   -z 0|1|2|3         wait after each call: no; and barrier; without barrier; outside the time
   -a 0|1|2|3         time of rank 0, average, fastest, slowest rank (default 3)
-  --async, -y 0      enqueue on a host stream and wait at the end; default: calls that block
+  --async, -y 0      enqueue on a host stream and wait at the end; default: calls that block.
+                     With --device cuda always: one CUDA stream for each rank
   -C 1               show the time until everything was enqueued
   -I 1, -K N         statistics of single iterations, without the first N
   -T N               give up after N seconds without progress
@@ -55,7 +58,8 @@ Comparison
 Library
   --library PATH     the libnccl to measure (default: FLEXLINK_LIBRARY, or libflexlink.so beside
                      this program)
--x is passed on (ncclConfig_t.CTAPolicy). -G and -D need a GPU: only 0 is accepted. -V is ignored.
+-x is passed on (ncclConfig_t.CTAPolicy). -G and -D are not measured: only 0 is accepted. -V is
+ignored.
 )";
 }
 

@@ -35,7 +35,7 @@ int inspectOptions(int argc, char** argv) {
   std::printf("async=%d\nprocesses=%d\nbuffers=%s\nvs=%s\njson=%s\nlinks=%d\n", o.async,
               o.processes, o.buffersOfLibrary ? "ncclMemAlloc" : "malloc", o.vs.c_str(),
               o.json.c_str(), o.links);
-  std::printf("ops=");
+  std::printf("device=%s\nops=", o.cuda ? "cuda" : "host");
   for (const Op op : o.ops) std::printf("%s ", opName(op));
   std::printf("\ntypes=");
   for (const Type type : o.types) std::printf("%s ", typeName(type));

@@ -96,7 +96,7 @@ std::string deviceObject(const DeviceLine& device) {
   Object object;
   object.add("rank", device.rank).add("group", device.group).add("pid", device.pid);
   object.add("hostname", quoted(device.host)).add("device", device.device);
-  return object.add("device_hex", quoted("0000:00:00"))
+  return object.add("device_hex", quoted(pciText(device.pci)))
       .add("device_info", quoted(device.text))
       .text();
 }

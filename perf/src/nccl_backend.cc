@@ -2,6 +2,7 @@
 // nccl_backend.h: Calls become NCCL calls, one switch for all collectives.
 #include "nccl_backend.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -56,6 +57,7 @@ bool NcclBackend::join() {
   if (grouped && !keep(library.ncclGroupStart())) return false;
   for (int i = 0; i < setup_.localRanks; ++i) {
     const int rank = setup_.firstRank + i;
+    if (gpu(i)) gpu(i)->use();
     const bool joined =
         setup_.ctaPolicy < 0
             ? keep(library.ncclCommInitRank(&comms_[i], setup_.ranks, setup_.id, rank))
@@ -67,7 +69,10 @@ bool NcclBackend::join() {
 }
 
 bool NcclBackend::makeStreams() {
-  if (!setup_.async) return true;
+  for (size_t i = 0; i < setup_.gpus.size(); ++i) {
+    streams_[i] = reinterpret_cast<cudaStream_t>(setup_.gpus[i]->stream());
+  }
+  if (!setup_.async || !setup_.gpus.empty()) return true;
   if (!setup_.library->flexlinkStreamCreate || !setup_.library->flexlinkStreamSynchronize) {
     error_ = setup_.library->path +
              " has no host streams (flexlinkStreamCreate): leave --async away for blocking calls.";
@@ -81,7 +86,7 @@ bool NcclBackend::makeStreams() {
 
 NcclBackend::~NcclBackend() {
   for (cudaStream_t stream : streams_) {
-    if (stream) setup_.library->flexlinkStreamDestroy(stream);
+    if (stream && setup_.gpus.empty()) setup_.library->flexlinkStreamDestroy(stream);
   }
   for (ncclComm_t comm : comms_) {
     if (comm) setup_.library->ncclCommDestroy(comm);
@@ -110,9 +115,25 @@ bool NcclBackend::enqueue(std::span<const Call> calls) {
 }
 
 bool NcclBackend::wait() {
+  if (!setup_.gpus.empty()) return waitForGpus();
   if (!setup_.async) return true;
   for (cudaStream_t stream : streams_) {
     if (!keep(setup_.library->flexlinkStreamSynchronize(stream))) return false;
+  }
+  return true;
+}
+
+// As nccl-tests wait: an error that the library finds meanwhile ends the wait, which would else
+// have no end.
+bool NcclBackend::waitForGpus() {
+  for (int i = 0; i < setup_.localRanks; ++i) {
+    while (!setup_.gpus[i]->finished()) {
+      ncclResult_t found = ncclSuccess;
+      const bool asked = setup_.library->ncclCommGetAsyncError == nullptr ||
+                         keep(setup_.library->ncclCommGetAsyncError(comms_[i], &found));
+      if (!asked || (found != ncclInProgress && !keep(found))) return false;
+      sched_yield();
+    }
   }
   return true;
 }
@@ -122,6 +143,7 @@ ncclResult_t NcclBackend::issue(const Call& c, int local) {
   const auto type = static_cast<ncclDataType_t>(c.type);
   ncclComm_t comm = comms_[local];
   cudaStream_t stream = streams_[local];
+  if (setup_.localRanks > 1 && gpu(local)) gpu(local)->use();
   switch (c.collective) {
     case Collective::kAllReduce:
       return library.ncclAllReduce(c.send, c.recv, c.count, type, reduction(c, local), comm,
@@ -178,7 +200,8 @@ ncclRedOp_t NcclBackend::reduction(const Call& call, int local) {
   return mulSums_[local][type];
 }
 
-void* NcclBackend::allocate(size_t bytes) {
+void* NcclBackend::allocate(int local, size_t bytes) {
+  if (gpu(local)) gpu(local)->use();
   if (!setup_.library->ncclMemAlloc) {
     error_ = setup_.library->path + " has no ncclMemAlloc: use --buffers malloc.";
     return nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Backend over the public NCCL API: one communicator for each local rank of the thread, stream
-// NULL (calls block) or one flexlink.h stream for each.
+// A Backend over the public NCCL API: one communicator for each local rank of the thread, with
+// stream NULL (calls block), a flexlink.h stream or a GPU's stream for each.
 #pragma once
 
 #include <array>
@@ -9,6 +9,7 @@
 
 #include "backend.h"
 #include "control.h"
+#include "gpu.h"
 #include "nccl_library.h"
 
 namespace flexlink::perf {
@@ -20,7 +21,8 @@ struct NcclSetup {
   int firstRank = 0;
   int localRanks = 1;
   bool async = false;
-  int ctaPolicy = -1;  // negative: not set
+  int ctaPolicy = -1;      // negative: not set
+  std::vector<Gpu*> gpus;  // of the local ranks, outlive the backend; empty: host memory
 };
 
 // Ends the process with the library's text if it cannot.
@@ -44,7 +46,8 @@ class NcclBackend final : public Backend {
   bool wait() override;
   bool groupStart() override { return keep(setup_.library->ncclGroupStart()); }
   bool groupEnd() override { return keep(setup_.library->ncclGroupEnd()); }
-  void* allocate(size_t bytes) override;
+  DeviceMemory* memory(int local) const override { return gpu(local); }
+  void* allocate(int local, size_t bytes) override;
   bool registerBuffer(int local, void* buffer, size_t bytes, bool symmetric) override;
   std::string error() const override { return error_; }
 
@@ -53,7 +56,9 @@ class NcclBackend final : public Backend {
 
  private:
   explicit NcclBackend(const NcclSetup& setup) : setup_(setup) {}
+  Gpu* gpu(int local) const { return setup_.gpus.empty() ? nullptr : setup_.gpus[local]; }
   bool join();
+  bool waitForGpus();
   bool makeStreams();
   ncclResult_t issue(const Call& call, int local);
   ncclResult_t sendRecv(const Call& call, int local);

@@ -31,6 +31,7 @@ namespace flexlink::perf {
 // Null where the library lacks them; what needs them says so.
 #define FLEXLINK_PERF_OPTIONAL(X) \
   X(ncclGetLastError)             \
+  X(ncclCommGetAsyncError)        \
   X(ncclAlltoAll)                 \
   X(ncclGather)                   \
   X(ncclScatter)                  \

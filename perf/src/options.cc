@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // options.h by getopt_long and two tables: which letters are whole numbers in which range, and
-// which options host memory has no use for.
+// which options nothing here has a use for.
 #include "options.h"
 
 #include <getopt.h>
@@ -27,6 +27,7 @@ enum Long : int {
   kIdFile,
   kNoPin,
   kLinks,
+  kDevice,
 };
 
 constexpr char kLetters[] = "+:t:g:b:e:i:f:n:m:w:N:p:c:o:d:r:z:y:T:G:C:S:a:R:x:D:V:J:M:u:I:K:h";
@@ -66,6 +67,7 @@ const option kLongOptions[] = {{"nthreads", 1, nullptr, 't'},
                                {"ranks", 1, nullptr, kRanks},
                                {"threads", 1, nullptr, 't'},
                                {"buffers", 1, nullptr, kBuffers},
+                               {"device", 1, nullptr, kDevice},
                                {"csv", 0, nullptr, kCsv},
                                {"bound", 0, nullptr, kBound},
                                {"links", 0, nullptr, kLinks},
@@ -189,17 +191,22 @@ std::string setChoice(int letter, std::string_view text, Options* options) {
     if (options->buffersOfLibrary || text == "malloc") return {};
     return "--buffers takes malloc or ncclMemAlloc, not '" + std::string(text) + "'";
   }
+  if (letter == kDevice) {
+    options->cuda = text == "cuda";
+    if (options->cuda || text == "host") return {};
+    return "--device takes host or cuda, not '" + std::string(text) + "'";
+  }
   options->noMmap = text == "nommap";
   if (options->noMmap || text == "default") return {};
   return "--malloc takes default or nommap, not '" + std::string(text) + "'";
 }
 
-// Options of GPU kernels: their "off" is accepted, anything else would be a lie.
+// What this program has no timed loop for: their "off" is accepted, anything else would be a lie.
 std::string refuseGpuOption(int letter, const char* text) {
   const std::optional<long> value = parseWhole(text);
   if (value == 0 || (letter == 'V' && value)) return {};
-  if (letter == 'G') return "-G (CUDA graphs) needs a GPU; on host memory only -G 0 works";
-  return "-D (kernels that communicate by themselves) needs a GPU; on host memory only -D 0 works";
+  if (letter == 'G') return "-G (CUDA graphs) is not measured here: only -G 0 works";
+  return "-D (kernels that communicate by themselves) is not measured here: only -D 0 works";
 }
 
 std::string setFlagOrText(int letter, const char* text, Options* options) {
@@ -263,6 +270,7 @@ std::string apply(int letter, const char* text, Options* options) {
       return refuseGpuOption(letter, text);
     case kBuffers:
     case kMalloc:
+    case kDevice:
       return setChoice(letter, text, options);
     default:
       return setFlagOrText(letter, text, options);
@@ -285,6 +293,10 @@ std::string contradiction(const Options& o) {
   if (!o.vs.empty() && (o.aggregated > 1 || o.blocking || o.perIteration)) {
     return "--vs has one timed loop for every library: not with -m, -z or -I";
   }
+  if (o.cuda && !o.vs.empty() && o.vs.find('/') == std::string::npos) {
+    return "--device cuda compares with a libnccl: --vs takes its path, not a peer's name";
+  }
+  if (o.cuda && o.async) return "--device cuda always enqueues: not with --async, -y 0";
   if (!o.vs.empty() && o.links) return "--vs compares sides on one host, which have no links";
   if (!o.vs.empty() && !o.json.empty()) return "--vs writes text or --csv, not -J";
   return {};

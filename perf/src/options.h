@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line as a plain value: nccl-tests' options and ours. Parsing has no effect but the
-// value; what cannot work on host memory is refused here, with the reason.
+// value; what cannot be measured is refused here, with the reason.
 #pragma once
 
 #include <cstddef>
@@ -51,6 +51,7 @@ struct Options {
   bool links = false;
   bool pin = true;
   bool buffersOfLibrary = false;  // --buffers ncclMemAlloc
+  bool cuda = false;              // --device cuda
   std::string library;
   std::string idFile;
   std::string vs;       // peer's name or a path to a libnccl

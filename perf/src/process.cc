@@ -113,6 +113,13 @@ struct ThreadJob {
   std::vector<std::string> arguments;
 };
 
+// Of the ranks of one thread; empty on host memory.
+std::vector<std::unique_ptr<Gpu>> gpusOf(const Options& options, const Place& place, int thread) {
+  if (!options.cuda) return {};
+  const int first = firstGpu(place.localProcess, options.threads, thread, options.devices);
+  return openGpus(first, options.devices);
+}
+
 int runThread(const ThreadJob& job, int thread) {
   const Options& options = *job.options;
   const int participants = job.place.processes * options.threads;
@@ -121,13 +128,16 @@ int runThread(const ThreadJob& job, int thread) {
   if (options.pin)
     core = pinToCore(job.place.localProcess * options.threads + thread, participants);
   const double before = residentBytes();
-  const NcclSetup setup{job.library,
-                        job.id,
-                        participants * options.devices,
-                        self * options.devices,
-                        options.devices,
-                        options.async,
-                        options.ctaPolicy};
+  const std::vector<std::unique_ptr<Gpu>> gpus = gpusOf(options, job.place, thread);
+  NcclSetup setup{job.library,
+                  job.id,
+                  participants * options.devices,
+                  self * options.devices,
+                  options.devices,
+                  options.async,
+                  options.ctaPolicy,
+                  {}};
+  for (const auto& gpu : gpus) setup.gpus.push_back(gpu.get());
   std::string error;
   const std::unique_ptr<NcclBackend> backend = NcclBackend::create(setup, &error);
   if (!backend)
@@ -140,8 +150,14 @@ int runThread(const ThreadJob& job, int thread) {
   }
   control->barrier();
   if (thread == 0 && !job.idFile.empty()) unlink(job.idFile.c_str());
-  const int status = runTable({&options, backend.get(), control.get(), job.library->version, core,
-                               residentBytes() - before, job.arguments});
+  const int status = runTable({&options,
+                               backend.get(),
+                               control.get(),
+                               job.library->version,
+                               core,
+                               {setup.gpus.begin(), setup.gpus.end()},
+                               residentBytes() - before,
+                               job.arguments});
   control->barrier();  // nobody leaves while others still print or check
   return status;
 }

@@ -18,7 +18,30 @@ namespace {
 
 constexpr int kHostWords = 4;    // doubles that carry a host's name between ranks,
 constexpr int kCharsInWord = 6;  // this many characters each, as a whole number
+constexpr int kModelWords = 6;   // the same for a GPU's name
 constexpr useconds_t kLinksOldMicros = 50000;
+
+// Text as numbers that doubles hold exactly, and back.
+void pack(const std::string& text, int words, std::vector<double>* numbers) {
+  for (int word = 0; word < words; ++word) {
+    double value = 0;
+    for (int i = kCharsInWord - 1; i >= 0; --i) {
+      const size_t at = static_cast<size_t>(word) * kCharsInWord + static_cast<size_t>(i);
+      value = value * 256 + (at < text.size() ? static_cast<unsigned char>(text[at]) : 0);
+    }
+    numbers->push_back(value);
+  }
+}
+
+std::string unpack(const double* numbers, int words) {
+  std::string text;
+  for (int word = 0; word < words; ++word) {
+    for (auto left = static_cast<uint64_t>(numbers[word]); left; left /= 256) {
+      text += static_cast<char>(left % 256);
+    }
+  }
+  return text;
+}
 
 class Table {
  public:
@@ -66,29 +89,28 @@ void Table::print(const std::string& text) const {
 }
 
 std::vector<DeviceLine> Table::devices() {
-  std::vector<double> mine = {static_cast<double>(getpid()), static_cast<double>(setup_.core)};
-  const std::string host = hostName();
-  for (int word = 0; word < kHostWords; ++word) {
-    double value = 0;
-    for (int i = kCharsInWord - 1; i >= 0; --i) {
-      const size_t at = static_cast<size_t>(word) * kCharsInWord + static_cast<size_t>(i);
-      value = value * 256 + (at < host.size() ? static_cast<unsigned char>(host[at]) : 0);
-    }
-    mine.push_back(value);
-  }
-  const auto rows = setup_.control->exchange(mine);
+  const int locals = setup_.backend->localRanks();
   const std::string model = cpuModel();
-  std::vector<DeviceLine> lines;
-  for (int rank = 0; rank < setup_.backend->ranks(); ++rank) {
-    const auto& row = rows[static_cast<size_t>(rank / setup_.backend->localRanks())];
-    std::string name;
-    for (size_t word = 2; word < row.size(); ++word) {
-      for (auto left = static_cast<uint64_t>(row[word]); left; left /= 256) {
-        name += static_cast<char>(left % 256);
-      }
+  std::vector<DeviceLine> lines(static_cast<size_t>(setup_.backend->ranks()));
+  for (int local = 0; local < locals; ++local) {
+    const Gpu* gpu = setup_.gpus.empty() ? nullptr : setup_.gpus[local];
+    std::vector<double> mine = {static_cast<double>(getpid()), static_cast<double>(setup_.core),
+                                gpu ? static_cast<double>(gpu->ordinal()) : 0,
+                                gpu ? static_cast<double>(gpu->pciId()) : 0};
+    const size_t words = mine.size();
+    pack(hostName(), kHostWords, &mine);
+    pack(gpu ? gpu->name() : "", kModelWords, &mine);
+    int rank = local;
+    for (const auto& row : setup_.control->exchange(mine)) {
+      DeviceLine& line = lines[static_cast<size_t>(rank)];
+      line = {rank, 0, static_cast<int>(row[0]), unpack(&row[words], kHostWords), 0, 0, ""};
+      line.device = static_cast<int>(row[2]);
+      line.pci = static_cast<unsigned long>(row[3]);
+      const std::string core =
+          row[1] < 0 ? "" : ", core " + std::to_string(static_cast<int>(row[1]));
+      line.text = gpu ? unpack(&row[words + kHostWords], kModelWords) : model + core;
+      rank += locals;
     }
-    const std::string core = row[1] < 0 ? "" : ", core " + std::to_string(static_cast<int>(row[1]));
-    lines.push_back({rank, 0, static_cast<int>(row[0]), name, 0, model + core});
   }
   return lines;
 }
@@ -102,9 +124,7 @@ void Table::start() {
   report_.devices = devices();
   std::string text = preamble(options_, setup_.libraryVersion);
   for (const DeviceLine& line : report_.devices) text += deviceText(line);
-  text += "# " + setup_.backend->name() + ", host memory, " +
-          (options_.async ? "enqueued on host streams" : "blocking calls") + ", buffers of " +
-          (options_.buffersOfLibrary ? "ncclMemAlloc" : "malloc") + "\n";
+  text += "# " + setup_.backend->name() + ", " + wayText(options_) + "\n";
   print(text + (options_.csv ? csvHeader() : tableHeader(options_)));
 }
 

@@ -9,6 +9,7 @@
 
 #include "control.h"
 #include "format.h"
+#include "gpu.h"
 #include "workload.h"
 
 namespace flexlink::perf {
@@ -19,6 +20,7 @@ struct TableSetup {
   Control* control = nullptr;
   int libraryVersion = 0;
   int core = -1;                       // that this thread is pinned to
+  std::vector<const Gpu*> gpus;        // of the thread's ranks; empty: host memory
   double setUpMemory = 0;              // bytes by which making the communicator grew the process
   std::vector<std::string> arguments;  // of the program, for JSON
 };

@@ -129,6 +129,7 @@ void Versus::startSides(const std::string& folder) {
   for (int i = 0; i < 2; ++i) {
     StartPlan plan = plans[i];
     for (const std::string& entry : mallocSettings(options_)) plan.environment.push_back(entry);
+    if (options_.cuda) plan.environment.push_back(std::string(kDeviceVariable) + "=cuda");
     sides_[i].start(plan, ranks_, options_.pin, folder);
     char command[160];
     // Kinds of buffers and registration are the NCCL API's; other libraries take memory as it is.
@@ -173,9 +174,8 @@ int Versus::run() {
 void Versus::header() const {
   std::printf("# %s: ours %s, theirs %s\n", collectiveName(options_.collective),
               sides_[0].name().c_str(), sides_[1].name().c_str());
-  std::printf("# %d ranks on %zu cores (%s), %d interleaved rounds, buffers %s%s; blocking calls\n",
-              ranks_, usableCores().size(), cpuModel().c_str(), options_.rounds,
-              options_.buffersOfLibrary ? "ncclMemAlloc" : "malloc",
+  std::printf("# %d ranks on %zu cores (%s), %d interleaved rounds; %s%s\n", ranks_,
+              usableCores().size(), cpuModel().c_str(), options_.rounds, wayText(options_).c_str(),
               options_.noMmap ? ", malloc without mmap" : "");
   if (options_.csv) {
     std::printf(
@@ -308,6 +308,10 @@ int runNcclWorker(const Options& options) {
   setup.library = &library;
   setup.ranks = ranks;
   setup.firstRank = rank;
+  const char* device = std::getenv(kDeviceVariable);
+  std::vector<std::unique_ptr<Gpu>> gpus;
+  if (device && std::string_view(device) == "cuda") gpus = openGpus(firstGpu(rank, 1, 0, 1), 1);
+  for (const auto& gpu : gpus) setup.gpus.push_back(gpu.get());
   setup.id = idOverPage(library, rank, page);
   const std::unique_ptr<NcclBackend> backend = NcclBackend::create(setup, &error);
   if (!backend) fail("joining rank %d of %d failed: %s", rank, ranks, error.c_str());

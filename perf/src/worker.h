@@ -25,7 +25,8 @@ inline constexpr char kSocketVariable[] = "FLPERF_SOCKET";
 inline constexpr char kPageVariable[] = "FLPERF_PAGE";  // file of the SharedPage
 inline constexpr char kRankVariable[] = "FLPERF_RANK";  // not set under a peer's own launcher
 inline constexpr char kRanksVariable[] = "FLPERF_RANKS";
-inline constexpr char kPinVariable[] = "FLPERF_PIN";  // 0 or 1
+inline constexpr char kPinVariable[] = "FLPERF_PIN";        // 0 or 1
+inline constexpr char kDeviceVariable[] = "FLPERF_DEVICE";  // "cuda": our workers' rank on its GPU
 
 // Environment of a worker, or the end of the process with a text if there is none.
 std::string workerSetting(const char* name);

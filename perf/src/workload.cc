@@ -20,6 +20,12 @@ double now() {
   return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
 }
 
+void* hostMemory(size_t bytes) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) fail("no memory for a buffer of %zu bytes", bytes);
+  return memory;
+}
+
 }  // namespace
 
 Workload::Workload(Backend* backend, Control* control, const BufferSetup& setup)
@@ -29,8 +35,8 @@ Workload::Workload(Backend* backend, Control* control, const BufferSetup& setup)
   const bool grouped = setup.registration != 0 && backend->localRanks() > 1;
   buffers_.resize(static_cast<size_t>(backend->localRanks()));
   for (int i = 0; i < backend->localRanks(); ++i) {
-    buffers_[i].send = allocate(capacity_ + kGuardBytes);
-    buffers_[i].recv = allocate(capacity_ + kGuardBytes);
+    buffers_[i].send = allocate(i, capacity_ + kGuardBytes);
+    buffers_[i].recv = allocate(i, capacity_ + kGuardBytes);
   }
   if (setup.registration == 0) return;
   const bool symmetric = setup.registration == 2;
@@ -44,18 +50,19 @@ Workload::Workload(Backend* backend, Control* control, const BufferSetup& setup)
   }
 }
 
-char* Workload::allocate(size_t bytes) {
+char* Workload::allocate(int local, size_t bytes) {
   const size_t page = 4096;
   const size_t whole = (bytes + page - 1) / page * page;
+  DeviceMemory* device = backend_->memory(local);
   void* memory = nullptr;
   if (setup_.ofLibrary) {
-    memory = backend_->allocate(whole);
+    memory = backend_->allocate(local, whole);
     if (!memory) fail("no buffer of %zu bytes: %s", whole, backend_->error().c_str());
   } else {
-    memory = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) fail("no memory for a buffer of %zu bytes", whole);
+    memory = device ? device->allocate(whole) : hostMemory(whole);
   }
-  std::memset(memory, 0, whole);  // its pages, before anything is timed
+  // Its pages, before anything is timed.
+  device ? device->clear(memory, whole) : static_cast<void>(std::memset(memory, 0, whole));
   return static_cast<char*>(memory);
 }
 
@@ -125,14 +132,51 @@ LoopTime Workload::time(const TimedLoop& loop) {
   return result;
 }
 
+Call Workload::onHost(int local) {
+  Call call = calls_[local];
+  if (!backend_->memory(local)) return call;
+  if (shadows_.empty()) shadows_.resize(buffers_.size());
+  const Buffers& device = buffers_[local];
+  Buffers& host = shadows_[local];
+  if (!host.send) {
+    host.send = static_cast<char*>(hostMemory(capacity_ + kGuardBytes));
+    host.recv = static_cast<char*>(hostMemory(capacity_ + kGuardBytes));
+  }
+  // In place, what is sent lies in the receive buffer.
+  const auto* send = static_cast<const char*>(call.send);
+  call.send = case_.inPlace ? host.recv + (send - device.recv) : host.send + (send - device.send);
+  call.recv = host.recv + (static_cast<char*>(call.recv) - device.recv);
+  return call;
+}
+
+void Workload::move(bool toDevice) {
+  for (size_t i = 0; i < shadows_.size(); ++i) {
+    DeviceMemory* device = backend_->memory(static_cast<int>(i));
+    const Buffers& there = buffers_[i];
+    const Buffers& here = shadows_[i];
+    const size_t elements = static_cast<size_t>(setup_.unalign) + shape_.largest();
+    const size_t bytes = elements * typeSize(case_.type) + kGuardBytes;
+    if (toDevice) {
+      device->write(there.send, here.send, bytes);
+      device->write(there.recv, here.recv, bytes);
+    } else {
+      device->read(here.send, there.send, bytes);
+      device->read(here.recv, there.recv, bytes);
+    }
+  }
+}
+
 uint64_t Workload::check(uint64_t seed) {
   std::vector<CheckCase> checks(calls_.size());
   for (size_t i = 0; i < calls_.size(); ++i) {
-    checks[i] = {calls_[i],         shape_,        backend_->firstRank() + static_cast<int>(i),
+    const int local = static_cast<int>(i);
+    checks[i] = {onHost(local),     shape_,        backend_->firstRank() + local,
                  backend_->ranks(), case_.inPlace, seed};
     fillForCheck(checks[i]);
   }
+  move(true);
   run(1);
+  move(false);
   uint64_t wrong = 0;
   for (const CheckCase& check : checks) wrong += countWrong(check);
   return wrong;
@@ -162,10 +206,18 @@ double Workload::copyOnce(bool streaming, int repetitions) {
   const size_t bytes = shape_.largest() * typeSize(case_.type);
   const double start = now();
   for (int i = 0; i < repetitions; ++i) {
-    for (const Buffers& buffers : buffers_) {
-      streaming ? copyStreaming(buffers.recv, buffers.send, bytes)
-                : copyPlain(buffers.recv, buffers.send, bytes);
+    for (size_t local = 0; local < buffers_.size(); ++local) {
+      const Buffers& buffers = buffers_[local];
+      if (DeviceMemory* device = backend_->memory(static_cast<int>(local))) {
+        device->copy(buffers.recv, buffers.send, bytes);
+      } else {
+        streaming ? copyStreaming(buffers.recv, buffers.send, bytes)
+                  : copyPlain(buffers.recv, buffers.send, bytes);
+      }
     }
+  }
+  for (size_t local = 0; local < buffers_.size(); ++local) {
+    if (DeviceMemory* device = backend_->memory(static_cast<int>(local))) device->finish();
   }
   return (now() - start) / repetitions;
 }

@@ -67,15 +67,19 @@ class Workload {
     char* send = nullptr;
     char* recv = nullptr;
   };
-  char* allocate(size_t bytes);
+  char* allocate(int local, size_t bytes);
   void issue();
   double copyOnce(bool streaming, int repetitions);
+  Call onHost(int local);
+  void move(bool toDevice);
 
   Backend* backend_;
   Control* control_;
   BufferSetup setup_;
   std::vector<Buffers> buffers_;  // by local rank
-  size_t capacity_ = 0;           // bytes of each, without guard
+  std::vector<Buffers>
+      shadows_;          // the same on the host, for checks; empty where buffers_ are there
+  size_t capacity_ = 0;  // bytes of each, without guard
   Case case_;
   Shape shape_;
   std::vector<Call> calls_;
