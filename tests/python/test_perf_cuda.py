@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""flexlink_perf --device cuda: refused where there is no GPU, and whole on a libcuda of host memory.
+"""flexlink_perf --device cuda: refused where there is no GPU, whole on a libcuda of host memory.
 
 programs/host_cuda.c stands for the driver, so that the ways of buffers, streams, GPU numbers and
 checks are those of a GPU; the library itself works on host memory below it.

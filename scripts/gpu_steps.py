@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of scripts/gpu-check: what each runs, what it needs and how its figures are read."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import ctypes
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gpu_check import FAILED, PASSED, Figures, Outcome, Step
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "gpu-check"
+PACKAGES = (
+    "setuptools>=77",
+    "cffi>=1.17",
+    "cmake>=3.26",
+    "ninja>=1.11",
+    "pytest",
+    "pytest-timeout",
+)
+Words = list[str | Path]
+TAIL = 1500  # characters of a failed command's output that are kept
+GPU_TESTS = "Gpu|Cuda"  # names of the C++ tests that use a GPU where there is one
+
+
+def run(
+    command: Sequence[str | Path], seconds: float, env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """(status, output) of a command; -1 where it was ended with all that it started.
+
+    Its output goes to a file, so that a process that it left behind cannot hold us up.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    log = FOLDER / "output.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [str(word) for word in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        try:
+            status = child.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            status = -1
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return status, log.read_text(errors="replace")
+
+
+def judged(status: int, output: str, seconds: float, figures: Figures | None = None) -> Outcome:
+    """Passed for status 0; else failed, with the end of the output."""
+    if status == 0:
+        return Outcome(PASSED, "", figures or {})
+    what = f"not finished after {seconds:.0f} s" if status == -1 else f"status {status}"
+    return Outcome(FAILED, f"{what}: {output.strip()[-TAIL:]}", figures or {})
+
+
+def figures_of_tests(report: Path) -> Figures:
+    """Counts of a JUnit file, why tests were skipped, and the properties that tests recorded."""
+    figures: Figures = {"passed": 0, "failed": 0, "skipped": 0}
+    for case in ET.parse(report).getroot().iter("testcase"):
+        skip = case.find("skipped")
+        broken = case.find("failure") is not None or case.find("error") is not None
+        outcome = "failed" if broken else "passed" if skip is None else "skipped"
+        figures[outcome] += 1
+        if broken:
+            figures[f"failed: {case.get('name')}"] = True
+        if skip is not None:
+            reason = f"skipped: {skip.get('message', '')}"
+            figures[reason] = figures.get(reason, 0) + 1
+        for entry in case.iter("property"):
+            figures[entry.get("name", "")] = _number(entry.get("value", ""))
+    return figures
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def ratio_figures(text: str) -> Figures:
+    """Of flexlink_perf --vs ... --csv: both times of each size, their ratio, wrong elements."""
+    lines = [
+        line for line in text.splitlines() if line.count(",") > 10 and not line.startswith("#")
+    ]
+    figures: Figures = {}
+    for row in csv.DictReader(lines):
+        name = f"{row['collective']} {row['type']} {row['size']} B"
+        figures[f"{name}: ours us"] = float(row["ours_us"])
+        figures[f"{name}: vendor us"] = float(row["theirs_us"])
+        figures[f"{name}: ratio"] = float(row["ratio"])
+        wrong = int(row["ours_wrong"]) + int(row["theirs_wrong"])
+        if wrong:
+            figures[f"{name}: wrong elements"] = wrong
+    return figures
+
+
+def vendor_library() -> str:
+    """The vendor's libnccl of this Python's wheels, or "" where there is none."""
+    spec = importlib.util.find_spec("nvidia")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / "nccl" / "lib" / "libnccl.so.2"
+        if path.exists():
+            return str(path)
+    return os.environ.get("FLEXLINK_NCCL_PATH", "")
+
+
+def first_gpu() -> tuple[Figures, str]:
+    """(name, driver and number of the GPUs by nvidia-smi, "") or ({}, why there is none)."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return {}, str(error)
+    if shutil.which("nvidia-smi") is None:
+        return {}, "nvidia-smi is not on PATH"
+    query = "--query-gpu=name,driver_version"
+    status, output = run(["nvidia-smi", query, "--format=csv,noheader"], 30)
+    rows = [line.split(", ") for line in output.splitlines() if ", " in line]
+    if status != 0 or not rows:
+        return {}, f"nvidia-smi: {output.strip()[-200:]}"
+    return {"device": rows[0][0], "driver": rows[0][1], "devices": len(rows)}, ""
+
+
+class Check:
+    """The steps, and what they share: the folder of wheels and the venv that they fill."""
+
+    def __init__(self) -> None:
+        self.wheels: Path | None = None
+        self.bin = FOLDER / "venv" / "bin"
+        self.build = FOLDER / "native"
+        self.vendor = vendor_library()
+
+    def machine(self) -> Figures:
+        """What this machine is; "lacks": what a step may need and why it is not there, or ""."""
+        found, no_gpu = first_gpu()
+        nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+        status, text = run([nvcc, "--version"], 30) if Path(nvcc).exists() else (1, "")
+        cuda = text.partition("release ")[2].partition(",")[0] if status == 0 else ""
+        torch = importlib.util.find_spec("torch")
+        commit = run(["git", "rev-parse", "HEAD"], 30)[1].strip()
+        version = ""
+        if torch is not None and not no_gpu:
+            version = run([sys.executable, "-c", "import torch; print(torch.__version__)"], 60)[1]
+        no_vendor = "neither an nvidia-nccl wheel nor FLEXLINK_NCCL_PATH"
+        return {
+            "commit": commit if len(commit) == 40 else "unknown",
+            **found,
+            "cuda": cuda,
+            "torch": version.strip()[-40:],
+            "vendor": self.vendor,
+            "lacks": {
+                "gpu": no_gpu,
+                "nvcc": "" if cuda else "nvcc is neither on PATH nor in /usr/local/cuda/bin",
+                "torch": "" if torch is not None else "torch is not installed",
+                "vendor": "" if self.vendor else no_vendor,
+                "compute-sanitizer": ""
+                if shutil.which("compute-sanitizer")
+                else "it is not on PATH; it comes with the CUDA toolkit",
+            },
+        }
+
+    def steps(self) -> list[Step]:
+        """All steps in order; their limits add up to more than the whole has, which then counts."""
+        return [
+            Step("venv", "a venv over this Python, from the wheels alone", 60, (), self.make_venv),
+            Step("package", "builds and installs flexlink", 180, ("venv",), self.package),
+            Step("cpp", "builds the C++ tests with nvcc", 150, ("gpu", "nvcc", "venv"), self.cpp),
+            Step("doctor", "flexlink doctor", 20, ("gpu", "package"), self.doctor),
+            Step("overhead", "pass-through against the vendor loaded directly", 60,
+                 ("gpu", "package", "vendor"), self.overhead),
+            Step("python-tests", "tests/gpu", 150, ("gpu", "package"), self.python_tests),
+            Step("cpp-tests", f"C++ tests named {GPU_TESTS}", 60, ("gpu", "cpp"), self.cpp_tests),
+            Step("sanitizer", "compute-sanitizer on the kernel tests", 60,
+                 ("gpu", "compute-sanitizer", "cpp"), self.sanitizer),
+        ]  # fmt: skip
+
+    def make_venv(self, seconds: float, _: Figures) -> Outcome:
+        """The venv sees this Python's packages; what they lack comes from the wheels."""
+        venv: Words = [sys.executable, "-m", "venv", "--system-site-packages", self.bin.parent]
+        status, output = run(venv, seconds)
+        if status != 0:
+            return judged(status, output, seconds)
+        self.unpack_debs()
+        extra = self.named("nvidia_ml_py")
+        extra += [] if self.vendor else self.named("nvidia_nccl_cu")
+        extra += [] if importlib.util.find_spec("numpy") else self.named("numpy")
+        install: Words = [self.bin / "python", "-m", "pip", "install", "--no-index"]
+        install += ["--find-links", self.wheels] if self.wheels else []
+        return judged(*run([*install, *PACKAGES, *extra], seconds), seconds)
+
+    def named(self, prefix: str) -> list[str]:
+        """The first wheel in the folder whose name begins so, as pip takes it; or nothing."""
+        found = sorted(self.wheels.glob(f"{prefix}*.whl")) if self.wheels else []
+        return [str(found[0])] if found else []
+
+    def unpack_debs(self) -> None:
+        """libgtest-dev, where the machine has none."""
+        for deb in sorted(self.wheels.glob("*.deb")) if self.wheels else []:
+            run(["dpkg", "-x", deb, FOLDER / "debs"], 30)
+
+    def package(self, seconds: float, _: Figures) -> Outcome:
+        """As a user installs it, the torch plugin included."""
+        words = "-m pip install --no-build-isolation --no-deps --force-reinstall ."
+        pip: Words = [self.bin / "python", *words.split()]
+        return judged(*run(pip, seconds, self.tools()), seconds)
+
+    def tools(self) -> dict[str, str]:
+        """Environment in which the venv's and the CUDA toolkit's programs are found."""
+        return {"PATH": f"{self.bin}:{os.environ['PATH']}:/usr/local/cuda/bin"}
+
+    def cpp(self, seconds: float, _: Figures) -> Outcome:
+        """The core again, with its tests."""
+        ninja = self.bin / "ninja"
+        configure: Words = [self.bin / "cmake", "-S", "native", "-B", self.build, "-G", "Ninja",
+                     "-DFLEXLINK_TESTS=ON", f"-DCMAKE_MAKE_PROGRAM={ninja}"]  # fmt: skip
+        env = self.tools()
+        if (FOLDER / "debs").exists():
+            env["GTest_ROOT"] = str(FOLDER / "debs" / "usr")
+        status, output = run(configure, seconds, env)
+        if status == 0:
+            status, output = run([ninja, "-C", self.build], seconds, env)
+        return judged(status, output, seconds)
+
+    def doctor(self, seconds: float, _: Figures) -> Outcome:
+        """Its lines about GPUs."""
+        status, output = run([self.bin / "flexlink", "doctor"], seconds)
+        lines = output.partition("\nGPUs\n")[2].partition("\n\n")[0].splitlines()
+        figures = {f"line {i}": line.strip() for i, line in enumerate(lines, 1)}
+        return judged(status, output, seconds, figures)
+
+    def overhead(self, seconds: float, machine: Figures) -> Outcome:
+        """One rank, from the smallest calls to large ones; every element checked on both sides."""
+        words = "perf all_reduce --device cuda --ranks 1 -b 8 -e 256M -f 32 --rounds 21 --csv --vs"
+        command: Words = [self.bin / "flexlink", *words.split(), machine["vendor"]]
+        status, output = run(command, seconds, {"FLEXLINK_NCCL_PATH": str(machine["vendor"])})
+        return judged(status, output, seconds, ratio_figures(output))
+
+    def python_tests(self, seconds: float, machine: Figures) -> Outcome:
+        """pytest on tests/gpu, which no other run collects."""
+        report = FOLDER / "python.xml"
+        report.unlink(missing_ok=True)
+        # -I: the installed package, not the source tree.
+        command: Words = [self.bin / "python", "-I", "-m", "pytest", "-q", "tests/gpu",
+                          f"--junitxml={report}"]  # fmt: skip
+        env = self.tools()
+        if machine["vendor"]:
+            env["FLEXLINK_NCCL_PATH"] = str(machine["vendor"])
+        status, output = run(command, seconds, env)
+        return judged(status, output, seconds, figures_of_tests(report) if report.exists() else {})
+
+    def cpp_tests(self, seconds: float, _: Figures) -> Outcome:
+        """ctest on those that use a GPU."""
+        report = FOLDER / "cpp.xml"
+        report.unlink(missing_ok=True)
+        words = "--timeout 60 --output-on-failure --no-tests=error --output-junit"
+        command: Words = [self.bin / "ctest", "--test-dir", self.build, "-R", GPU_TESTS]
+        command += [*words.split(), report]
+        status, output = run(command, seconds)
+        return judged(status, output, seconds, figures_of_tests(report) if report.exists() else {})
+
+    def sanitizer(self, seconds: float, _: Figures) -> Outcome:
+        """memcheck over the kernels' tests."""
+        program = self.build / "tests" / "test_unit"
+        command: Words = ["compute-sanitizer", "--error-exitcode", "9", program]
+        command.append("--gtest_filter=*Gpu*:*Cuda*")
+        return judged(*run(command, seconds), seconds)
