@@ -17,6 +17,7 @@ from flexlink.errors import FlexlinkError, InternalError, error_for
 T = TypeVar("T")
 
 SUCCESS = 0
+INVALID_USAGE = 5
 IN_PROGRESS = 7
 
 # Python looks for Ctrl-C between two slices: rarely enough to be free, soon enough for a person.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds address, count and type of what a caller hands us: NumPy, DLPack, the buffer protocol.
+"""Finds address, count and type of what a caller hands us: NumPy, DLPack, CUDA, plain buffers.
 
-Pure reading: no copy, no conversion, no communication. Host memory only.
+Pure reading: no copy, no conversion, no communication.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from flexlink import dlpack
 from flexlink._native import check, native
 from flexlink.errors import InvalidArgument
+from flexlink.exported import Exported
 
 
 class DataType(NamedTuple):
@@ -27,13 +28,17 @@ class DataType(NamedTuple):
 
 
 class View(NamedTuple):
-    """A caller's memory. `owner` must live as long as `pointer` is used."""
+    """A caller's memory. `owner` must live as long as `pointer` is used.
+
+    stream: for memory of CUDA, the stream on which it is used; None for host memory.
+    """
 
     pointer: Any
     elements: int
     type: DataType
     shape: tuple[int, ...]
     owner: object
+    stream: int | None = None
 
 
 # In the order of ncclDataType_t.
@@ -68,20 +73,25 @@ def data_type(name: str, size: int) -> DataType:
 
 
 def view(x: Any, role: str, writable: bool = False) -> View:
-    """Describes the memory of `x`, a C-contiguous block on the host.
+    """Describes the memory of `x`, a C-contiguous block.
 
     Args:
-        x: numpy array, object with `__dlpack__` (torch, ...) or with the buffer protocol.
+        x: numpy array, object with `__dlpack__` (torch, CuPy, ...), with
+            `__cuda_array_interface__` or with the buffer protocol.
         role: what the caller calls it ("x", "out"), for error texts.
         writable: whether the operation writes into it.
     Raises:
-        InvalidArgument: not such an object, not contiguous, read-only, or not host memory.
+        InvalidArgument: not such an object, not contiguous, read-only, or on another device.
     """
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(x, numpy.ndarray):
         return _view_numpy(x, role, writable)
     if hasattr(x, "__dlpack__"):
-        return _view_dlpack(x, role, writable)
+        return _view_exported(dlpack.read(x, role), role, writable)
+    if hasattr(x, "__cuda_array_interface__"):
+        from flexlink import cuda
+
+        return _view_exported(cuda.read(x, role), role, writable)
     return _view_buffer(x, role, writable)
 
 
@@ -120,7 +130,7 @@ def scalar_bytes(value: float, kind: DataType) -> bytes:
 
 
 def empty_like(x: Any, shape: Sequence[int]) -> Any:
-    """A new uninitialised array of `shape` with the type of `x`: for NumPy arrays and tensors.
+    """A new uninitialised array of `shape` with the type of `x`: of NumPy, torch or CuPy.
 
     Raises:
         InvalidArgument: nobody knows how to make one more of whatever `x` is.
@@ -130,6 +140,9 @@ def empty_like(x: Any, shape: Sequence[int]) -> Any:
         return numpy.empty(shape, x.dtype)
     if hasattr(x, "new_empty"):
         return x.new_empty(tuple(shape))
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(x, cupy.ndarray):
+        return cupy.empty(shape, x.dtype)
     raise InvalidArgument(
         f"cannot make a result array for a {type(x).__name__}: pass one with out="
     )
@@ -146,6 +159,13 @@ def empty(shape: int | Sequence[int], dtype: Any = "float32") -> Any:
     """
     import numpy
 
+    from flexlink.handle import takes_cuda
+
+    if takes_cuda():
+        raise InvalidArgument(
+            "flexlink.empty makes NumPy arrays, and calls pass through to the vendor's library, "
+            "which takes CUDA arrays: make them with torch or CuPy"
+        )
     ffi, lib = native()
     kind = numpy.dtype(dtype)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
@@ -223,13 +243,12 @@ def _format_type(format_: str, size: int) -> DataType:
     return DataType("bool" if letter == "?" else f"format {format_!r}", None, size)
 
 
-def _view_dlpack(x: Any, role: str, writable: bool) -> View:
+def _view_exported(found: Exported, role: str, writable: bool) -> View:
     ffi, _ = native()
-    found = dlpack.read(x, role)
     if writable and found.read_only:
         raise _read_only(role)
     if not found.contiguous:
         raise _not_contiguous(role)
     pointer = ffi.cast("char*", found.address)
     kind = data_type(found.type_name, found.type_size)
-    return View(pointer, math.prod(found.shape), kind, found.shape, found.owner)
+    return View(pointer, math.prod(found.shape), kind, found.shape, found.owner, found.stream)

@@ -13,7 +13,7 @@ from typing import Any
 
 from flexlink._native import check, interruptible, native
 from flexlink.errors import InvalidArgument
-from flexlink.handle import Queue
+from flexlink.handle import make_queue
 from flexlink.operations import Operations
 
 
@@ -23,7 +23,10 @@ class Communicator(Operations):
     All ranks call the same collectives in the same order with the same counts, types, op and root;
     a difference is found and raises InvalidUsage on every rank. One thread at a time, except
     abort(). An array argument `x` or `out` is a C-contiguous NumPy array, a CPU tensor (DLPack) or
-    an object with the buffer protocol; its shape does not travel, only its elements in order. The
+    an object with the buffer protocol; its shape does not travel, only its elements in order.
+    Where calls pass through to NVIDIA's NCCL it is a CUDA array instead (torch, CuPy, DLPack,
+    `__cuda_array_interface__`) on the current device: operations are enqueued on the stream on
+    which its library works now and come back at once; that stream, and a Handle, wait for them. The
     types are int8, uint8, int32, uint32, int64, uint64, float16, float32, float64, bfloat16,
     float8_e4m3fn and float8_e5m2; operations that only move also take all others.
 
@@ -48,7 +51,7 @@ class Communicator(Operations):
         self.rank = int(number[0])
         self._handle: Any = comm
         self._aborting = threading.Lock()
-        self._queue = Queue()
+        self._queue = make_queue()
 
     @classmethod
     def connect(cls, unique_id: bytes, rank: int, size: int) -> Communicator:

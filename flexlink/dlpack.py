@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the memory behind `__dlpack__`, both generations of capsule, host memory only.
+"""Reads the memory behind `__dlpack__`, both generations of capsule, on the host and on CUDA.
 
 The capsule is never consumed: it stays the owner and frees the exporter's struct when it goes.
 """
@@ -7,43 +7,40 @@ The capsule is never consumed: it stays the owner and frees the exporter's struc
 from __future__ import annotations
 
 import ctypes
-import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from flexlink.errors import InvalidArgument
+from flexlink.exported import Exported, is_contiguous
 
 _HOST_DEVICES = (1, 3)  # DLPack: kDLCPU, and kDLCUDAHost, which is pinned host memory
+_CUDA_DEVICES = (2, 13)  # kDLCUDA, kDLCUDAManaged
+_NO_SYNCHRONISATION = -1  # the call goes to the stream on which the exporter works
 _DLPACK_KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
 _DLPACK_FLOAT8 = {10: "float8_e4m3fn", 12: "float8_e5m2"}
 _DLPACK_READ_ONLY = 1
-
-
-class Exported(NamedTuple):
-    """What a capsule says; `owner` keeps the memory alive."""
-
-    address: int
-    shape: tuple[int, ...]
-    contiguous: bool
-    type_name: str
-    type_size: int
-    read_only: bool
-    owner: object
 
 
 def read(x: Any, role: str) -> Exported:
     """Describes the memory of `x`, an object with `__dlpack__`; `role` names it in errors.
 
     Raises:
-        InvalidArgument: not host memory, an unknown version, or elements of odd bits.
+        InvalidArgument: another device than host or CUDA, an unknown version, or elements of odd
+            bits.
     """
-    capsule = _export(x, role)
+    on_cuda = _on_cuda(x, role)
+    capsule = _export(x, role, {"stream": _NO_SYNCHRONISATION} if on_cuda else {})
     tensor, read_only = _open_capsule(capsule, role)
     shape = tuple(tensor.shape[: tensor.ndim])
-    contiguous = not tensor.strides or _contiguous(shape, tensor.strides[: tensor.ndim])
+    contiguous = not tensor.strides or is_contiguous(shape, tensor.strides[: tensor.ndim], 1)
     name, size = _element(tensor.dtype, role)
     address = (tensor.data or 0) + tensor.byte_offset
-    return Exported(address, shape, contiguous, name, size, read_only, (x, capsule))
+    stream = None
+    if on_cuda:
+        from flexlink.cuda import stream_of
+
+        stream = stream_of(x)
+    return Exported(address, shape, contiguous, name, size, read_only, (x, capsule), stream)
 
 
 class _Device(ctypes.Structure):
@@ -104,33 +101,27 @@ def _open_capsule(capsule: Any, role: str) -> tuple[_Tensor, bool]:
     return _Tensor.from_address(address), False
 
 
-def _export(x: Any, role: str) -> Any:
+def _on_cuda(x: Any, role: str) -> bool:
     try:
         device = tuple(int(part) for part in x.__dlpack_device__())
     except ValueError as error:
         raise InvalidArgument(f"{role} lies where DLPack cannot name it: {error}") from error
-    if device[0] not in _HOST_DEVICES:
+    if device[0] not in (*_HOST_DEVICES, *_CUDA_DEVICES):
         raise InvalidArgument(
-            f"{role} lives on DLPack device {device}; this version communicates host memory: "
+            f"{role} lives on DLPack device {device}; host memory and CUDA's can be communicated: "
             "pass a copy on the CPU"
         )
+    return device[0] in _CUDA_DEVICES
+
+
+def _export(x: Any, role: str, arguments: Mapping[str, int]) -> Any:
     try:
         try:
-            return x.__dlpack__(max_version=(1, 0))
+            return x.__dlpack__(max_version=(1, 0), **arguments)
         except TypeError:  # an exporter from before DLPack 1.0
-            return x.__dlpack__()
+            return x.__dlpack__(**arguments)
     except (BufferError, RuntimeError, ValueError) as error:
         raise InvalidArgument(f"{role} cannot be shared through DLPack: {error}") from error
-
-
-def _contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether strides (in elements) are those of a C-ordered block; extents of 1 do not matter."""
-    expected = 1
-    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if extent > 1 and stride != expected:
-            return math.prod(shape) == 0
-        expected *= extent
-    return True
 
 
 def _element(dtype: _Type, role: str) -> tuple[str, int]:

@@ -6,15 +6,19 @@ Not the operations themselves: those are in communicator.py.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
-from flexlink._native import IN_PROGRESS, SLICE_MICROS, SUCCESS, check, native
-from flexlink.errors import InvalidUsage, TimeoutError_
+from flexlink._native import IN_PROGRESS, INVALID_USAGE, SLICE_MICROS, SUCCESS, check, native
+from flexlink.errors import InvalidArgument, InvalidUsage, TimeoutError_
+
+if TYPE_CHECKING:
+    from flexlink.cuda import CudaQueue
 
 
 class Queue:
@@ -31,6 +35,28 @@ class Queue:
         self.stream: Any = out[0]
         self._ticket = ffi.new("uint64_t*")
         self._unfinished: deque[tuple[int, object]] = deque()
+
+    def on(self, *views: Any) -> Any:
+        """The stream for an operation on `views`.
+
+        Raises:
+            InvalidArgument: one of them is memory of CUDA.
+        """
+        for each in views:
+            if each.stream is not None:
+                raise InvalidArgument(
+                    "an array lies in CUDA memory, and this process communicates host memory: pass "
+                    "a copy on the CPU. On CUDA calls pass through to NVIDIA's NCCL, where a GPU "
+                    "and that library are found; NCCL_DEBUG=INFO says which were looked for"
+                )
+        return self.stream
+
+    def token(self) -> bytearray:
+        """A small array for a barrier."""
+        return bytearray(1)
+
+    def settle(self, buffers: object) -> None:
+        """Nothing: a blocking operation is done when it comes back."""
 
     def record(self, buffers: object) -> int:
         """A ticket for all work so far; keeps `buffers` alive until that work is finished."""
@@ -68,6 +94,29 @@ class Queue:
             self._unfinished.clear()
 
 
+AnyQueue = Union["Queue", "CudaQueue"]
+
+
+@functools.lru_cache(maxsize=1)
+def takes_cuda() -> bool:
+    """Whether calls pass through to a vendor's library for CUDA: one without host streams."""
+    ffi, lib = native()
+    out = ffi.new("cudaStream_t*")
+    code = lib.flexlinkStreamCreate(out)
+    if code == SUCCESS:
+        lib.flexlinkStreamDestroy(out[0])
+    return bool(code == INVALID_USAGE)
+
+
+def make_queue() -> AnyQueue:
+    """The queue of a new communicator, for the memory that this process communicates."""
+    if not takes_cuda():
+        return Queue()
+    from flexlink.cuda import CudaQueue
+
+    return CudaQueue()
+
+
 class Handle:
     """One asynchronous operation. Its buffers belong to the library until wait() or done() says so.
 
@@ -75,7 +124,7 @@ class Handle:
         result: the output array of the operation (its content counts once it is finished).
     """
 
-    def __init__(self, queue: Queue, result: Any) -> None:
+    def __init__(self, queue: AnyQueue, result: Any) -> None:
         self.result = result
         self._queue = queue
         self._ticket: int | None = None  # None: still inside a group
@@ -126,14 +175,14 @@ class _Group(threading.local):
 
     def __init__(self) -> None:
         self.depth = 0
-        self.blocking: list[tuple[Queue, object]] = []
-        self.handles: list[tuple[Handle, Queue, object]] = []
+        self.blocking: list[tuple[AnyQueue, object]] = []
+        self.handles: list[tuple[Handle, AnyQueue, object]] = []
 
 
 _group = _Group()
 
 
-def finish(queue: Queue, result: Any, buffers: object, async_: bool) -> Any:
+def finish(queue: AnyQueue, result: Any, buffers: object, async_: bool) -> Any:
     """The last step of each operation: wait, or make a handle, or leave both to the group's end."""
     if _group.depth:
         if not async_:
@@ -177,7 +226,7 @@ def group() -> Iterator[None]:
         queue.wait(buffers)
 
 
-def _leave_group() -> tuple[list[tuple[Queue, object]], list[tuple[Handle, Queue, object]]]:
+def _leave_group() -> tuple[list[tuple[AnyQueue, object]], list[tuple[Handle, AnyQueue, object]]]:
     """One level up; the outermost level hands out what was collected and starts anew."""
     _group.depth -= 1
     if _group.depth:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from flexlink._native import SUCCESS, check
 from flexlink.buffers import View, empty_like, scalar_bytes, view, wire
 from flexlink.errors import InvalidArgument, InvalidUsage
-from flexlink.handle import Queue, finish, group
+from flexlink.handle import AnyQueue, finish, group
 
 OPS = {"sum": 0, "prod": 1, "max": 2, "min": 3, "avg": 4}
 
@@ -35,7 +35,7 @@ class Operations:
     _ffi: Any
     _lib: Any
     _handle: Any
-    _queue: Queue
+    _queue: AnyQueue
 
     # ---- Collectives ----
 
@@ -56,7 +56,13 @@ class Operations:
             op,
             send,
             lambda number: self._lib.ncclAllReduce(
-                send.pointer, recv.pointer, count, kind, number, self._open(), self._queue.stream
+                send.pointer,
+                recv.pointer,
+                count,
+                kind,
+                number,
+                self._open(),
+                self._queue.on(send, recv),
             ),
         )
         return self._done(code, x if out is None else out, (send, recv), async_)
@@ -91,7 +97,7 @@ class Operations:
                 number,
                 root,
                 self._open(),
-                self._queue.stream,
+                self._queue.on(send, recv),
             ),
         )
         result = (x if out is None else out) if mine else None
@@ -103,7 +109,7 @@ class Operations:
         block = view(x, "x", writable=self.rank != root)
         kind, count = wire(block, reduces=False)
         code = self._lib.ncclBroadcast(
-            block.pointer, block.pointer, count, kind, root, self._open(), self._queue.stream
+            block.pointer, block.pointer, count, kind, root, self._open(), self._queue.on(block)
         )
         return self._done(code, x, block, async_)
 
@@ -120,7 +126,7 @@ class Operations:
         recv = self._matching(out, send, send.elements * self.size, "all_gather")
         kind, count = wire(send, reduces=False)
         code = self._lib.ncclAllGather(
-            send.pointer, recv.pointer, count, kind, self._open(), self._queue.stream
+            send.pointer, recv.pointer, count, kind, self._open(), self._queue.on(send, recv)
         )
         return self._done(code, out, (send, recv), async_)
 
@@ -144,7 +150,13 @@ class Operations:
             op,
             send,
             lambda number: self._lib.ncclReduceScatter(
-                send.pointer, recv.pointer, count, kind, number, self._open(), self._queue.stream
+                send.pointer,
+                recv.pointer,
+                count,
+                kind,
+                number,
+                self._open(),
+                self._queue.on(send, recv),
             ),
         )
         return self._done(code, out, (send, recv), async_)
@@ -163,7 +175,7 @@ class Operations:
         recv = self._matching(out, send, send.elements, "all_to_all")
         kind, count = wire(send._replace(elements=block), reduces=False)
         code = self._lib.ncclAlltoAll(
-            send.pointer, recv.pointer, count, kind, self._open(), self._queue.stream
+            send.pointer, recv.pointer, count, kind, self._open(), self._queue.on(send, recv)
         )
         return self._done(code, out, (send, recv), async_)
 
@@ -182,7 +194,7 @@ class Operations:
             recv = self._matching(result, send, send.elements * self.size, "gather")
         kind, count = wire(send, reduces=False)
         code = self._lib.ncclGather(
-            send.pointer, recv.pointer, count, kind, root, self._open(), self._queue.stream
+            send.pointer, recv.pointer, count, kind, root, self._open(), self._queue.on(send, recv)
         )
         return self._done(code, result, (send, recv), async_)
 
@@ -209,13 +221,17 @@ class Operations:
             recv = self._matching(out, send, block, "scatter")
         kind, count = wire(recv._replace(elements=block), reduces=False)
         code = self._lib.ncclScatter(
-            send.pointer, recv.pointer, count, kind, root, self._open(), self._queue.stream
+            send.pointer, recv.pointer, count, kind, root, self._open(), self._queue.on(send, recv)
         )
         return self._done(code, out, (send, recv), async_)
 
     def barrier(self, *, async_: bool = False) -> Any:
         """Returns when every rank has called it."""
-        return self.all_reduce(bytearray(1), op="max", async_=async_)
+        token = self._queue.token()
+        result = self.all_reduce(token, op="max", async_=async_)
+        if not async_:
+            self._queue.settle(view(token, "token"))
+        return result
 
     # ---- Send and receive ----
 
@@ -225,7 +241,7 @@ class Operations:
         block = view(x, "x")
         kind, count = wire(block, reduces=False)
         code = self._lib.ncclSend(
-            block.pointer, count, kind, peer, self._open(), self._queue.stream
+            block.pointer, count, kind, peer, self._open(), self._queue.on(block)
         )
         return self._done(code, x, block, async_)
 
@@ -235,7 +251,7 @@ class Operations:
         block = view(x, "x", writable=True)
         kind, count = wire(block, reduces=False)
         code = self._lib.ncclRecv(
-            block.pointer, count, kind, peer, self._open(), self._queue.stream
+            block.pointer, count, kind, peer, self._open(), self._queue.on(block)
         )
         return self._done(code, x, block, async_)
 

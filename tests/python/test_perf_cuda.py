@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import PROGRAMS
+from support import make_host_cuda
 
 from flexlink._native import library_path
 from flexlink.perf import find_program
@@ -25,11 +25,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a libcuda.so.1 that host_cuda.c makes."""
-    folder = tmp_path_factory.mktemp("driver")
-    command = ["cc", "-std=gnu11", "-Wall", "-Werror", "-shared", "-fPIC", "-O1"]
-    source, output = PROGRAMS / "host_cuda.c", folder / "libcuda.so.1"
-    subprocess.run([*command, str(source), "-o", str(output), "-ldl"], check=True, timeout=60)
-    return folder
+    return make_host_cuda(tmp_path_factory.mktemp("driver"))
 
 
 def perf(*words: str, driver: Path | None, **environment: str) -> subprocess.CompletedProcess[str]:

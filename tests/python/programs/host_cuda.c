@@ -85,8 +85,20 @@ static int onDevice(unsigned long long address) {
 int cuStreamCreateWithPriority(void** stream, unsigned flags, int priority) {
   return flags == 1 && priority == 0 ? call("flexlinkStreamCreate", stream) : UNKNOWN;
 }
-int cuStreamQuery(void* stream) { return call("flexlinkStreamQuery", stream); }
-int cuStreamSynchronize(void* stream) { return call("flexlinkStreamSynchronize", stream); }
+/* With the stream NULL the library's calls are done when they come back. */
+int cuStreamQuery(void* stream) { return stream ? call("flexlinkStreamQuery", stream) : SUCCESS; }
+int cuStreamSynchronize(void* stream) {
+  return stream ? call("flexlinkStreamSynchronize", stream) : SUCCESS;
+}
+
+/* An event is the stream that it was recorded on. */
+int cuEventCreate(void** event, unsigned flags) {
+  *event = calloc(1, sizeof(void*));
+  return flags == 2 && *event ? SUCCESS : UNKNOWN;
+}
+int cuEventRecord(void* event, void* stream) { return *(void**)event = stream, SUCCESS; }
+int cuEventQuery(void* event) { return cuStreamQuery(*(void**)event); }
+int cuEventDestroy_v2(void* event) { return free(event), SUCCESS; }
 
 int cuMemcpyAsync(unsigned long long to, unsigned long long from, size_t bytes, void* stream) {
   const int waited = cuStreamSynchronize(stream);

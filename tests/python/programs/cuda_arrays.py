@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One rank whose calls pass through to a library for CUDA, on arrays that say they are CUDA's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+import flexlink
+from flexlink.handle import takes_cuda
+
+
+class Device:
+    """A NumPy array as `__cuda_array_interface__` shows one; the "GPU" is this host's memory."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = numpy.ascontiguousarray(content)
+        base = self.content.__array_interface__
+        self.__cuda_array_interface__ = {
+            "data": base["data"], "shape": base["shape"], "typestr": base["typestr"],
+            "strides": None, "version": 3, "stream": None,
+        }  # fmt: skip
+
+    def holds(self, content: Any) -> None:
+        assert numpy.array_equal(self.content, content), (self.content[:8], content)
+
+
+def refused(call: Any, words: str) -> None:
+    try:
+        call()
+    except flexlink.InvalidArgument as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(f"not refused: {words}")
+
+
+assert takes_cuda()
+with flexlink.init() as comm:
+    rank, size = comm.rank, comm.size
+    ranks = numpy.arange(size)
+    for kind in ("float32", "int64", "float16", "uint8"):
+        x = Device(numpy.full(1000, rank + 1, kind))
+        assert comm.all_reduce(x) is x
+        x.holds(numpy.full(1000, (ranks + 1).sum(), kind))
+    x, out = Device(numpy.full((2, 3), rank)), Device(numpy.zeros((2 * size, 3), "int64"))
+    handle = comm.all_gather(x, out, async_=True)
+    assert handle.wait(timeout=20) is out
+    assert handle.done()
+    out.holds(numpy.repeat(ranks, 6).reshape(2 * size, 3))
+    mine, theirs = Device(numpy.full(9, rank)), Device(numpy.zeros(9, "int64"))
+    with comm.group():
+        comm.send(mine, (rank + 1) % size)
+        comm.recv(theirs, (rank - 1) % size)
+    theirs.holds(numpy.full(9, (rank - 1) % size))
+    moved = Device(numpy.full(5, rank, "<i2"))  # a type that NCCL only moves
+    comm.broadcast(moved, root=size - 1)
+    moved.holds(numpy.full(5, size - 1))
+    scaled = Device(numpy.ones(3, "float32"))
+    comm.all_reduce(scaled, op=flexlink.PreMulSum(0.5 * (rank + 1)))
+    scaled.holds(numpy.full(3, 0.5 * (ranks + 1).sum(), "float32"))
+    comm.barrier()
+    comm.barrier(async_=True).wait(timeout=20)
+    refused(lambda: comm.all_reduce(numpy.ones(3)), "lies in host memory, and calls pass through")
+    refused(lambda: comm.all_gather(x, numpy.ones((2 * size, 3), "int64")), "lies in host memory")
+    refused(lambda: comm.all_gather(x), "cannot make a result array for a Device")
+    refused(lambda: flexlink.empty(3), "flexlink.empty makes NumPy arrays")
+print("done", rank)
