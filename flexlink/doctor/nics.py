@@ -150,12 +150,14 @@ def link_problem(links: str) -> str:
         kind, colon, name = part.partition(":")
         problem = (
             "is empty" if not part
+            else "is there twice" if part in seen
+            else "" if part == "pcie"
             else "has no kind" if not colon
-            else "is of no kind that there is (tcp)" if kind != "tcp"
+            else "names an interface, and pcie has none" if kind == "pcie"
+            else "is of no kind that there is (tcp, pcie)" if kind != "tcp"
             else "names no interface" if not name
             else "is longer than an interface's name" if len(name) > 15
             else "has a character that no interface's name has" if set(name) & set(" \t/")
-            else "is there twice" if part in seen
             else ""
         )  # fmt: skip
         if problem:

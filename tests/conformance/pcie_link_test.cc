@@ -19,6 +19,8 @@
 #include "device/host/exchange.h"
 #include "device/host/region.h"
 #include "engine/fd_bell.h"
+#include "link/bundle.h"
+#include "link/tcp/tcp_link.h"
 #include "support/pcie_ends.h"
 #include "support/sanitized.h"
 #include "support/slow_device.h"
@@ -150,6 +152,39 @@ TEST(PcieLinks, WhoWaitsForRoomIsWoken) {
   EXPECT_EQ(::poll(&bell, 1, 20), 0) << "it must not look ready while it waits";
   EXPECT_TRUE(both.ends[1].link->poll().ok());
   EXPECT_EQ(::poll(&bell, 1, 2000), 1);
+}
+
+TEST(PcieLinks, ABundleUsesThemBesideTcp) {
+  Bundle sides[2] = {Bundle("b"), Bundle("a")};
+  auto segment = PcieSegment::make(*host(), kPcieRingBytes).value();
+  for (const bool pcie : {true, false}) {
+    auto [one, other] = lifelines();
+    Fd* fds[2] = {&one, &other};
+    for (int side = 0; side < 2; ++side) {
+      sides[side].add(
+          [&](LinkEvents events) -> std::unique_ptr<Link> {
+            if (!pcie)
+              return std::make_unique<TcpLink>("tcp", std::move(*fds[side]), std::move(events));
+            return pcieEnd("pcie", host(), segment, side, std::move(*fds[side]), std::move(events));
+          },
+          LinkModel(1e9, 20'000));
+    }
+  }
+  std::vector<uint8_t> out(40'000'000), in(out.size());
+  for (size_t i = 0; i < out.size(); ++i) out[i] = byteAt(3, i);
+  Pending pending{0};
+  const Message message{{1, 1, 1, 0, 1}, 7, out.size()};
+  sides[1].receive(message, in.data(), in.size(), &pending);
+  sides[0].send(message, out.data(), out.size(), &pending);
+  for (int64_t end = nowNanos() + 20'000'000'000; pending != 0;) {
+    ASSERT_LT(nowNanos(), end);
+    for (Bundle& side : sides) {
+      Status status = side.poll();
+      ASSERT_TRUE(status.ok() || status.code() == Code::kInProgress) << status.text();
+    }
+  }
+  EXPECT_TRUE(in == out);
+  for (const LinkState& link : sides[0].state()) EXPECT_GT(link.bytesOut, 1'000'000u) << link.name;
 }
 
 // Where nobody polls the peer: only a nap finds out that a device is through.

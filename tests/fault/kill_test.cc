@@ -262,6 +262,7 @@ struct Hit {
   int delayMillis;
   const char* hosts = "";
   const char* lanes = "";
+  const char* links = "";
 };
 
 // Between a second copy of the library and our own lane.
@@ -276,6 +277,7 @@ void hit(const Hit& h) {
   o.args = h.args;
   o.hosts = h.hosts;
   o.lanes = h.lanes;
+  if (*h.links != '\0') o.env.push_back(std::string("FLEXLINK_LINKS=") + h.links);
   o.mayDie = plan.victims;
   RankRun run(h.body, o);
   run.start();
@@ -363,6 +365,14 @@ TEST(KillBetweenHosts, HitsTheParentAndItsChildren) {
 TEST(KillBetweenHosts, BeforeDestroyDelaysNobody) {
   hit({"KilledBeforeDestroy", 3, How::kProcesses, "1 destroy 0", 50, "012"});
   hit({"KilledBeforeDestroy", 3, How::kProcesses, "0 finalize 0", 50, "001"});
+}
+
+TEST(KillOverPcie, InOperationsIsARemoteErrorOnAllSurvivors) {
+  for (const char* links : {"pcie", "pcie,tcp:lo"}) {
+    hit({"KilledInOperations", 3, How::kProcesses, "1 allreduce 2000000", 50, "012", "", links});
+    hit({"KilledInOperations", 3, How::kProcesses, "2 sendrecv 500000", 50, "012", "", links});
+    hit({"KilledWhileOthersWait", 3, How::kProcesses, "0 allreduce 1000", 200, "012", "", links});
+  }
 }
 
 TEST(KillOverLanes, InOperationsIsARemoteErrorOnAllSurvivors) {

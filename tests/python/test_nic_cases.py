@@ -102,6 +102,7 @@ def links_findings(links: str) -> list[tuple[str, str]]:
 
 def test_links_that_are_wrong_or_not_there_are_findings() -> None:
     assert links_findings("tcp:eth0") == []
+    assert links_findings("pcie,tcp:eth0") == []
     assert links_findings("eth0") == [
         ("error", "FLEXLINK_LINKS: 'eth0' has no kind: no communicator over several hosts can be "
          "made"),

@@ -251,13 +251,18 @@ TEST(LinkWish, NicsAreNamedInOrder) {
   EXPECT_EQ(linksOf("  "), "");
   EXPECT_EQ(linksOf("tcp:eth1, tcp:eth0"), "|eth1|eth0");
   EXPECT_EQ(linksOf("tcp:eth0:1"), "|eth0:1");
+  EXPECT_EQ(parseLinks("tcp:eth1,pcie").value(),
+            (std::vector<LinkName>{{LinkKind::kTcp, "eth1"}, {LinkKind::kPcie, ""}}));
 }
 
 TEST(LinkWish, WhatCannotBeReadIsNamedWithWhatIsExpected) {
-  const std::string end = "; expected KIND:NIC with commas, e.g. tcp:eth0,tcp:eth1";
+  const std::string end = "; expected KIND:NIC with commas, e.g. tcp:eth0,tcp:eth1, or pcie";
   EXPECT_EQ(linksOf("eth0"), "FLEXLINK_LINKS: 'eth0' has no kind" + end);
   EXPECT_EQ(linksOf("udp:eth0"),
-            "FLEXLINK_LINKS: 'udp:eth0' is of no kind that there is (tcp)" + end);
+            "FLEXLINK_LINKS: 'udp:eth0' is of no kind that there is (tcp, pcie)" + end);
+  EXPECT_EQ(linksOf("pcie:eth0"),
+            "FLEXLINK_LINKS: 'pcie:eth0' names an interface, and pcie has none" + end);
+  EXPECT_EQ(linksOf("pcie, pcie"), "FLEXLINK_LINKS: 'pcie' is there twice" + end);
   EXPECT_EQ(linksOf("tcp:"), "FLEXLINK_LINKS: 'tcp:' names no interface" + end);
   EXPECT_EQ(linksOf("tcp:eth0,"), "FLEXLINK_LINKS: '' is empty" + end);
   EXPECT_EQ(linksOf("tcp:eth0,,tcp:eth1"), "FLEXLINK_LINKS: '' is empty" + end);

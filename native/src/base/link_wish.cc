@@ -17,14 +17,16 @@ std::string_view trimmed(std::string_view text) {
 Status wrong(std::string_view part, const char* why) {
   return makeStatus(Code::kInvalidUsage,
                     "FLEXLINK_LINKS: '%.*s' %s; expected KIND:NIC with commas, e.g. "
-                    "tcp:eth0,tcp:eth1",
+                    "tcp:eth0,tcp:eth1, or pcie",
                     static_cast<int>(std::min<size_t>(part.size(), 100)), part.data(), why);
 }
 
 Result<LinkName> parseOne(std::string_view part) {
+  if (part == "pcie") return LinkName{LinkKind::kPcie, ""};
   const size_t colon = part.find(':');
   if (colon == std::string_view::npos) return wrong(part, "has no kind");
-  if (part.substr(0, colon) != "tcp") return wrong(part, "is of no kind that there is (tcp)");
+  if (part.substr(0, colon) == "pcie") return wrong(part, "names an interface, and pcie has none");
+  if (part.substr(0, colon) != "tcp") return wrong(part, "is of no kind that there is (tcp, pcie)");
   LinkName link;
   link.nic = part.substr(colon + 1);
   if (link.nic.empty()) return wrong(part, "names no interface");

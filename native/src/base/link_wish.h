@@ -11,15 +11,16 @@
 
 namespace flexlink {
 
-enum class LinkKind { kTcp };
+enum class LinkKind { kTcp, kPcie };
 
 struct LinkName {
   LinkKind kind = LinkKind::kTcp;
-  std::string nic;  // the whole name of an interface
+  std::string nic;  // kTcp: the whole name of an interface
   bool operator==(const LinkName&) const = default;
 };
 
-// "tcp:eth0,tcp:eth1"; "": none is named. The error says which part is wrong and what is expected.
+// "tcp:eth0,tcp:eth1,pcie"; "": none is named. The error says which part is wrong and what is
+// expected.
 Result<std::vector<LinkName>> parseLinks(std::string_view text);
 
 }  // namespace flexlink

@@ -81,6 +81,10 @@ Result<OwnNics> ownNics() {
   wish.socketIfname = settings().socketIfname;
   wish.family = socketFamily();
   FLEXLINK_TRY_ASSIGN(wish.links, parseLinks(settings().links));
+  OwnNics own;
+  own.pcie = std::erase_if(wish.links,
+                           [](const LinkName& link) { return link.kind == LinkKind::kPcie; }) != 0;
+  own.onlyPcie = own.pcie && wish.links.empty();
   FLEXLINK_TRY_ASSIGN(const std::vector<Interface> interfaces, listInterfaces());
   FLEXLINK_TRY_ASSIGN(const Interface bootstrap, bootstrapInterface());
   const Result<std::vector<NicFacts>> known = readNicFacts();
@@ -88,7 +92,6 @@ Result<OwnNics> ownNics() {
     FLEXLINK_INFO(kNet, "what is virtual is told by names alone: %s", known.status().text());
   }
   const std::vector<NicFacts> facts = known.ok() ? known.value() : std::vector<NicFacts>();
-  OwnNics own;
   own.places = placeNics(interfaces, facts, wish, bootstrap.address);
   FLEXLINK_TRY_ASSIGN(own.side, offeredNics(interfaces, own.places, wish, bootstrap.address));
   for (const NicAddress& one : own.side.addresses) {

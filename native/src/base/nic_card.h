@@ -44,6 +44,8 @@ struct OwnNics {
   NicSide side;                               // to be offered; ports are 0
   std::vector<NicPlace> places;               // of all NICs, with the reason
   std::map<std::string, size_t> connections;  // by NIC: for each pair that it is part of
+  bool pcie = false;                          // FLEXLINK_LINKS wants shared memory, too
+  bool onlyPcie = false;                      // and names no NIC beside it
 };
 Result<OwnNics> ownNics();
 

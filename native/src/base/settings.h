@@ -43,8 +43,9 @@ struct PortRange {
   X(std::string, library, "FLEXLINK_LIBRARY", "", "", "", "", "the libnccl.so.2 that the perf program and the tests open; the library itself does not use it") \
   X(std::string, commId, "NCCL_COMM_ID", "", "", "", "", "host:port of rank 0, instead of passing the unique id around") \
   X(std::string, socketIfname, "NCCL_SOCKET_IFNAME", "", "", "", "", "interfaces to use: prefixes with commas; = exact, ^ all but these") \
-  X(std::string, links, "FLEXLINK_LINKS", "", "", "", "", "links for data and their order, e.g. tcp:eth0,tcp:eth1; empty: NICs that are directly connected to the peer or near the bootstrap's") \
+  X(std::string, links, "FLEXLINK_LINKS", "", "", "", "", "links for data and their order, e.g. tcp:eth0,tcp:eth1, and pcie: through shared memory to processes of this host that do not share it otherwise; empty: NICs that are directly connected to the peer or near the bootstrap's") \
   X(int64_t, sockets, "FLEXLINK_SOCKETS", "NCCL_NSOCKS_PERTHREAD", "-1", "-1..16", "", "TCP connections for each pair of NICs, as the side that dials has it; -1: 1, more where the NIC is of a cloud that limits each flow") \
+  X(int64_t, pcieBytes, "FLEXLINK_PCIE_BUFFER", "", "8388608", "131072..268435456", "B", "pinned memory of a pcie link for each direction, as the side that dials has it") \
   X(std::string, profileCache, "FLEXLINK_PROFILE_CACHE", "", "", "", "", "folder for what is learnt of links, for the next job; off: none; empty: XDG_CACHE_HOME or ~/.cache, below it flexlink") \
   X(std::string, oobIfname, "NCCL_OOB_NET_IFNAME", "", "", "", "", "as NCCL_SOCKET_IFNAME, for bootstrap only") \
   X(std::string, socketFamily, "NCCL_SOCKET_FAMILY", "", "", "AF_INET|AF_INET6", "", "IPv4 or IPv6 only; empty: both") \

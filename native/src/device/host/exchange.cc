@@ -26,7 +26,7 @@ namespace {
 constexpr uint32_t kMagic = 0x666c7831;  // "flx1"
 constexpr size_t kMaxServed = 4096;      // connections; far above the ranks of a host
 
-enum class Kind : uint32_t { kHello, kFetch, kFreed };
+enum class Kind : uint32_t { kHello, kFetch, kFreed, kVisit };
 
 // One packet of the exchange, both ways (SOCK_SEQPACKET keeps its borders).
 struct Packet {
@@ -36,6 +36,7 @@ struct Packet {
   int32_t error = 0;  // errno of the answer, 0 when a descriptor comes with it
   uint64_t bytes = 0;
   Cookie cookie{};
+  ProcessId from{};  // kVisit
 };
 
 void unixName(const ProcessId& id, sockaddr_un* address, socklen_t* length) {
@@ -138,6 +139,8 @@ class Exchange {
                const std::function<void(Result<std::shared_ptr<PeerProcess>>)>& done);
   void release(std::shared_ptr<PeerProcess> peer);
   void freed(uint32_t regionId);
+  void onVisit(std::function<void(ExchangeVisit)> visited) { visited_ = std::move(visited); }
+  Result<Fd> visit(const ProcessId& id, const Cookie& cookie, uint32_t regionId);
   void ask(PeerProcess* peer, uint32_t regionId);
   // nullptr until the exchange has started. Any thread; pairs with start()'s release.
   Reactor* reactor() { return published_.load(std::memory_order_acquire); }
@@ -155,6 +158,7 @@ class Exchange {
   Status start();
   void accept();
   void serve(int fd);
+  void letIn(int fd, const Packet& request, const Fd& memory);
   bool answer(Served* served, const Packet& request);
   void hear(const std::shared_ptr<PeerProcess>& peer);
   void settle(const std::shared_ptr<PeerProcess>& peer, const Packet& reply, Fd fd);
@@ -169,6 +173,7 @@ class Exchange {
   std::atomic<Doorbell*> shownDoorbell_{nullptr};  // doorbell_, likewise
   Fd listener_;
   std::unordered_map<int, Served> served_;
+  std::function<void(ExchangeVisit)> visited_;
   std::map<ProcessId, std::shared_ptr<PeerProcess>> peers_;
 };
 
@@ -230,15 +235,52 @@ void Exchange::serve(int fd) {
   Served& served = served_[fd];
   for (;;) {
     Packet request;
-    Fd unexpected;
-    int got = receivePacket(fd, &request, &unexpected);
+    Fd passed;
+    int got = receivePacket(fd, &request, &passed);
     if (got == 0) return;
+    if (got > 0 && request.kind == Kind::kVisit) return letIn(fd, request, passed);
     if (got < 0 || !answer(&served, request)) {
       reactor_->unwatch(fd);
       served_.erase(fd);
       return;
     }
   }
+}
+
+// Whoever is not let in sees the connection end.
+void Exchange::letIn(int fd, const Packet& request, const Fd& memory) {
+  reactor_->unwatch(fd);
+  ExchangeVisit visit{request.from, std::move(served_[fd].socket), nullptr};
+  served_.erase(fd);
+  if (request.cookie != card_.cookie || !visited_) return;
+  auto mapped = ForeignRegion::map(memory.get(), request.bytes);
+  if (mapped.ok()) {
+    visit.memory = mapped.value();
+    visited_(std::move(visit));
+  } else {
+    FLEXLINK_WARN("memory exchange: %s", mapped.status().text());
+  }
+}
+
+Result<Fd> Exchange::visit(const ProcessId& id, const Cookie& cookie, uint32_t regionId) {
+  FLEXLINK_TRY_ASSIGN(auto shared, RegionTable::instance().share(regionId));
+  Fd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un address;
+  socklen_t length;
+  unixName(id, &address, &length);
+  if (fd.get() < 0 || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) {
+    return makeStatus(Code::kSystem, "its Unix socket does not answer: %s", strerror(errno));
+  }
+  Packet packet;
+  packet.kind = Kind::kVisit;
+  packet.cookie = cookie;
+  packet.from = card_.id;
+  packet.bytes = shared.second;
+  pid_t pid = 0;
+  if (peerUid(fd.get(), &pid) != geteuid() || !sendPacket(fd.get(), packet, shared.first.get())) {
+    return makeStatus(Code::kSystem, "its Unix socket belongs to another user or is closed");
+  }
+  return fd;
 }
 
 bool Exchange::answer(Served* served, const Packet& request) {
@@ -438,6 +480,14 @@ void connectPeer(const ProcessCard& card,
 
 void releasePeer(std::shared_ptr<PeerProcess> peer) {
   Exchange::instance().release(std::move(peer));
+}
+
+void onExchangeVisit(std::function<void(ExchangeVisit)> visited) {
+  Exchange::instance().onVisit(std::move(visited));
+}
+
+Result<Fd> visitProcess(const ProcessId& id, const Cookie& cookie, uint32_t regionId) {
+  return Exchange::instance().visit(id, cookie, regionId);
 }
 
 void announceFreed(uint32_t regionId) {

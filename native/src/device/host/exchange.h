@@ -96,6 +96,20 @@ void connectPeer(const ProcessCard& card,
 // Control thread: drops the connection when `peer` is the last holder besides the registry.
 void releasePeer(std::shared_ptr<PeerProcess> peer);
 
+// Somebody who has come with memory for us, and a connection that is ours from now on.
+struct ExchangeVisit {
+  ProcessId from{};
+  Fd socket;
+  PeerProcess::Mapping memory;
+};
+
+// Control thread: `visited` is told of whoever comes; without it nobody is let in.
+void onExchangeVisit(std::function<void(ExchangeVisit)> visited);
+
+// Control thread: goes to a process of this host, with a region of ours. The peer sees who we are
+// by `cookie`, which is its own; the connection is the caller's.
+Result<Fd> visitProcess(const ProcessId& id, const Cookie& cookie, uint32_t regionId);
+
 // Any thread: tells the peers that mapped the region to unmap it.
 void announceFreed(uint32_t regionId);
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/reactor.h"
+#include "link/pcie/pcie_call.h"
 #include "link/tcp/handshake.h"
 #include "link/tcp/tcp_door.h"
 
@@ -17,6 +18,18 @@ namespace flexlink {
 
 // A link that was lost is dialled again after a while, which doubles as long as it fails.
 inline constexpr int64_t kFirstPauseNanos = 100'000'000;
+
+// The place of the link through shared memory, behind those of the TCP connections.
+inline constexpr uint32_t kPcieNumber = kMostConnections;
+inline constexpr const char* kPcieName = "pcie";
+
+// What is not yet more than memory that two processes share.
+struct PcieWaiting {
+  ProcessId id{};  // of the peer
+  std::unique_ptr<PcieCall> call;
+  bool dials = false;
+  Reactor::TimerId timer = 0;
+};
 
 // What is not yet more than a connection.
 struct DoorCall {
@@ -33,10 +46,12 @@ struct DoorPair {
   std::string name;                 // of the link
   std::string peerHost;             // address of the other end
   std::optional<Handshake> passed;  // a connection that is not yet in the bundle
-  std::string trouble;              // why there is none
-  uint32_t round = 0;               // of the last dial
-  bool dialing = false;             // or about to
-  int64_t madeAt = 0;               // ns
+  std::unique_ptr<PcieCall> pcie;   // or shared memory
+  bool there() const { return passed || pcie; }
+  std::string trouble;   // why there is none
+  uint32_t round = 0;    // of the last dial
+  bool dialing = false;  // or about to
+  int64_t madeAt = 0;    // ns
   int64_t pause = kFirstPauseNanos;
   Reactor::TimerId timer = 0;  // until the next dial
 };

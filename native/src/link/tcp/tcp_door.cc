@@ -4,81 +4,23 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <map>
-#include <mutex>
-#include <optional>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/interfaces.h"
 #include "base/log.h"
-#include "base/reactor.h"
-#include "link/known_links.h"
-#include "link/tcp/door_entry.h"
+#include "link/tcp/door_class.h"
 #include "link/tcp/nic_watch.h"
 #include "link/tcp/tcp_link.h"
 
 namespace flexlink {
 namespace {
 
-constexpr int64_t kDialNanos = 3'000'000'000;    // for one connection and its test
-constexpr int64_t kOthersNanos = 1'000'000'000;  // for all others, once one has passed
-constexpr int64_t kLastPauseNanos = 800'000'000;
 constexpr int64_t kDialAgainNanos = 900'000'000;
-constexpr int64_t kGoodLifeNanos = 5'000'000'000;  // of a link: its next pause is short again
-constexpr int64_t kLookNanos = 50'000'000;         // between two looks at a bundle that owes
 constexpr int64_t kStrangerNanos = 5'000'000'000;  // for a visitor to say who he is
 constexpr size_t kMaxStrangers = 256;
 
-class TcpDoor {
- public:
-  static TcpDoor& instance() {
-    static TcpDoor* door = new TcpDoor;  // the control thread may use it until the process ends
-    return *door;
-  }
-  Result<NicCard> card();
-  std::vector<NicPlace> places();
-  void connect(const DataPeer& peer, int64_t deadline, BundleReady done);
-  void remember();
-
- private:
-  Status open();
-  void accept(int listener, const std::string& nic);
-  void onVisitor(int fd);
-  void onSpoken(int fd, const Status& status);
-  void welcome(Handshake talk);
-  template <typename Whom>
-  void turnAway(Whom&& whom);
-  DoorEntry& entryOf(const ProcessId& id, const std::string& name);
-  void hangUp(const ProcessId& id);
-  void dial(DoorEntry* entry);
-  void dialOne(DoorEntry* entry, uint32_t number);
-  void onDialed(int fd);
-  void giveUp(int fd);
-  void giveUpOthers(const ProcessId& id);
-  void endDial(int fd, const Status& status);
-  void concluded(const ProcessId& id, uint32_t number, const Status& status);
-  void dialedAll(DoorEntry* entry);
-  void veto(DoorEntry* entry, uint32_t number, const std::string& why);
-  void tellVeto(DoorEntry* entry, const DoorPair& pair);
-  void dialAgainLater(const ProcessId& id, uint32_t number);
-  void dialAgain(const ProcessId& id, uint32_t number);
-  void onNic(const std::string& nic, bool up);
-  void mind(const ProcessId& id);
-  void finish(DoorEntry* entry);
-  void join(DoorEntry* entry, uint32_t number);
-  void fail(DoorEntry* entry, const std::string& why);
-
-  std::mutex mutex_;  // guards the next two; they stay as they are once opened_ is set
-  bool opened_ = false;
-  OwnNics own_;
-  Reactor* reactor_ = nullptr;
-  std::vector<Fd> listeners_;
-  std::map<int, DoorCall> visitors_;  // by fd, as the next
-  std::map<int, DoorCall> dialed_;
-  std::map<ProcessId, DoorEntry> entries_;
-  std::optional<KnownLinks> known_;  // from open() on
-};
+}  // namespace
 
 Status TcpDoor::open() {
   FLEXLINK_TRY_ASSIGN(reactor_, Reactor::instance());
@@ -104,6 +46,10 @@ Status TcpDoor::open() {
   Status watching =
       watchNics(reactor_, [this](const std::string& nic, bool up) { onNic(nic, up); });
   if (!watching.ok()) FLEXLINK_WARN("%s", watching.text());
+  if (!own_.pcie) return {};
+  FLEXLINK_TRY(myProcessCard().status());
+  reactor_->post(
+      [this] { onExchangeVisit([this](ExchangeVisit visit) { onPcieVisit(std::move(visit)); }); });
   return {};
 }
 
@@ -179,22 +125,30 @@ void TcpDoor::turnAway(Whom&& whom) {
 void TcpDoor::welcome(Handshake talk) {
   const Greeting heard = talk.heard();
   bool first = heard.word == Greeting::kGo;
-  DoorEntry& entry = entries_[heard.from];
-  if (first && entry.ready) {
-    entry.bundle->fail(makeStatus(Code::kRemote, "%s has made its connections anew",
-                                  entry.bundle->peer().c_str()));
-    hangUp(heard.from);
-    std::string name = entry.pairs[heard.index].name;
-    entry = DoorEntry{};
-    entry.pairs[heard.index].name = name;
-  }
+  DoorEntry& entry = first ? renewed(heard.from, heard.index) : entries_[heard.from];
   DoorPair& pair = entry.pairs[heard.index];
   pair.passed.emplace(std::move(talk));
   pair.round = heard.round;
   if (!first && entry.ready) return join(&entry, heard.index);
-  if (!first) return;
-  entry.awaited = heard.number;
-  if (++entry.gone == entry.awaited && !entry.waiting.empty()) finish(&entry);
+  if (first) counted(&entry, heard.number);
+}
+
+DoorEntry& TcpDoor::renewed(const ProcessId& id, uint32_t number) {
+  DoorEntry& entry = entries_[id];
+  if (!entry.ready) return entry;
+  entry.bundle->fail(
+      makeStatus(Code::kRemote, "%s has made its connections anew", entry.bundle->peer().c_str()));
+  hangUp(id);
+  std::string name = entry.pairs[number].name;
+  entry = DoorEntry{};
+  entry.pairs[number].name = name;
+  return entry;
+}
+
+// One of so many links is to be used.
+void TcpDoor::counted(DoorEntry* entry, uint32_t links) {
+  entry->awaited = links;
+  if (++entry->gone == entry->awaited && !entry->waiting.empty()) finish(entry);
 }
 
 // A bundle that has failed is made anew for whoever comes after.
@@ -218,6 +172,12 @@ void TcpDoor::hangUp(const ProcessId& id) {
   for (auto& [number, pair] : entries_[id].pairs) {
     if (pair.timer != 0) reactor_->cancel(pair.timer);
   }
+  std::erase_if(pcieCalls_, [&](const auto& one) {
+    if (one.second.id != id || !one.second.dials) return false;
+    reactor_->cancel(one.second.timer);
+    reactor_->unwatch(one.first);
+    return true;
+  });
   std::erase_if(dialed_, [&](const auto& one) {
     if (one.second.id != id) return false;
     reactor_->cancel(one.second.timer);
@@ -237,6 +197,8 @@ void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) 
                   nic.why.c_str());
     entry.bundle->leaveOut("tcp:" + nic.name, nic.why);
   }
+  if (own_.pcie && !peer.oneLoopback)
+    entry.bundle->leaveOut(kPcieName, "its process is not on this host");
   bool dials = myProcessCard().value()->id < peer.id;
   if (!dials && entry.gone != 0 && entry.gone == entry.awaited) return finish(&entry);
   reactor_->after(std::max<int64_t>(deadline - nowNanos(), 1),
@@ -251,12 +213,15 @@ void TcpDoor::connect(const DataPeer& peer, int64_t deadline, BundleReady done) 
 }
 
 void TcpDoor::dial(DoorEntry* entry) {
+  const bool pcie = own_.pcie && entry->peer.oneLoopback;
   for (const NicPair& pair : entry->joints) {
+    if (pcie && own_.onlyPcie) break;
     const size_t many = own_.connections.at(own_.side.addresses[pair.own].nic);
     if (pair.used) entry->dialed.insert(entry->dialed.end(), many, pair);
   }
-  if (entry->dialed.empty()) return fail(entry, "none of its NICs is reached from one of ours");
-  entry->awaited = entry->dialed.size();
+  entry->awaited = entry->dialed.size() + (pcie ? 1 : 0);
+  if (entry->awaited == 0) return fail(entry, "none of its NICs is reached from one of ours");
+  if (pcie) dialPcie(entry);
   for (uint32_t i = 0; i < entry->dialed.size(); ++i) dialOne(entry, i);
 }
 
@@ -303,6 +268,7 @@ void TcpDoor::giveUpOthers(const ProcessId& id) {
   for (int fd : fds) {
     if (dialed_.count(fd) != 0) giveUp(fd);  // whoever is told of the last may begin anew
   }
+  turnAwayPcie(id, true);
 }
 
 // One connection of ours is there or has failed.
@@ -333,10 +299,11 @@ void TcpDoor::concluded(const ProcessId& id, uint32_t number, const Status& stat
 
 void TcpDoor::dialedAll(DoorEntry* entry) {
   uint32_t links = 0;
-  for (const auto& [any, one] : entry->pairs) links += one.passed ? 1 : 0;
+  for (const auto& [any, one] : entry->pairs) links += one.there() ? 1 : 0;
   if (links == 0) return fail(entry, entry->troubles);
   for (auto& [any, one] : entry->pairs) {
     if (one.passed) (void)one.passed->sayLast(Greeting::kGo, links);
+    if (one.pcie) (void)one.pcie->sayGo(links);
   }
   finish(entry);
 }
@@ -365,10 +332,11 @@ void TcpDoor::finish(DoorEntry* entry) {
   turnAway([&](const DoorCall& one) {  // what the peer has left out
     return one.talk.peer() == entry->peer.id && one.talk.place().round == 0;
   });
+  turnAwayPcie(entry->peer.id, false);
   entry->ready = true;
   entry->dialing = false;
   for (auto& [number, pair] : entry->pairs) {
-    if (pair.passed) {
+    if (pair.there()) {
       join(entry, number);
     } else {
       if (!pair.trouble.empty()) tellVeto(entry, pair);
@@ -379,6 +347,7 @@ void TcpDoor::finish(DoorEntry* entry) {
 }
 
 void TcpDoor::join(DoorEntry* entry, uint32_t number) {
+  if (number == kPcieNumber) return joinPcie(entry);
   DoorPair& pair = entry->pairs[number];
   pair.madeAt = nowNanos();
   pair.trouble.clear();
@@ -398,66 +367,6 @@ void TcpDoor::join(DoorEntry* entry, uint32_t number) {
       known_->firstModel(pair.name, pair.peerHost, roundTrip));
 }
 
-// For the next job.
-void TcpDoor::remember() {
-  for (auto& [id, entry] : entries_) {
-    if (!entry.ready) continue;
-    for (const LinkState& link : entry.bundle->state()) {
-      for (const auto& [number, pair] : entry.pairs) {
-        if (pair.name == link.name) known_->note(link, pair.peerHost);
-      }
-    }
-  }
-  if (known_) known_->save();
-}
-
-// The side that has dialled at first does so again.
-void TcpDoor::dialAgainLater(const ProcessId& id, uint32_t number) {
-  DoorEntry& entry = entries_[id];
-  if (!entry.ready || !(myProcessCard().value()->id < id) || entry.bundle->failed()) return;
-  DoorPair& pair = entry.pairs[number];
-  if (pair.dialing) return;
-  pair.dialing = true;
-  if (nowNanos() - pair.madeAt > kGoodLifeNanos && pair.madeAt != 0) pair.pause = kFirstPauseNanos;
-  pair.madeAt = 0;
-  pair.timer = reactor_->after(pair.pause, [this, id, number] { dialAgain(id, number); });
-  pair.pause = std::min(2 * pair.pause, kLastPauseNanos);
-}
-
-void TcpDoor::dialAgain(const ProcessId& id, uint32_t number) {
-  DoorEntry& entry = entries_[id];
-  DoorPair& pair = entry.pairs[number];
-  pair.timer = 0;
-  if (entry.bundle->failed()) return;
-  ++pair.round;
-  dialOne(&entry, number);
-}
-
-// Over a NIC that is down nothing arrives; as soon as it is up again its links are tried.
-void TcpDoor::onNic(const std::string& nic, bool up) {
-  for (auto& [id, entry] : entries_) {
-    if (!entry.ready) continue;
-    for (auto& [number, pair] : entry.pairs) {
-      if (pair.name != "tcp:" + nic) continue;
-      if (!up) {
-        entry.bundle->drop(number, makeStatus(Code::kRemote, "%s is down", nic.c_str()));
-      } else if (pair.timer != 0) {
-        reactor_->cancel(pair.timer);
-        dialAgain(id, number);
-      }
-    }
-  }
-}
-
-// Frames wait for an answer, and maybe nobody here waits for it: the peer does.
-void TcpDoor::mind(const ProcessId& id) {
-  reactor_->after(kLookNanos, [this, id] {
-    auto found = entries_.find(id);
-    if (found == entries_.end() || !found->second.bundle) return;
-    if (found->second.bundle->look(nowNanos())) mind(id);
-  });
-}
-
 void TcpDoor::fail(DoorEntry* entry, const std::string& why) {
   Status status = makeStatus(Code::kRemote,
                              "no data connection to %s: %s; NCCL_SOCKET_IFNAME says which "
@@ -466,8 +375,6 @@ void TcpDoor::fail(DoorEntry* entry, const std::string& why) {
   entry->dialing = false;
   for (BundleReady& done : std::exchange(entry->waiting, {})) done(status);
 }
-
-}  // namespace
 
 Result<NicCard> myNicCard() { return TcpDoor::instance().card(); }
 
