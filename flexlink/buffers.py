@@ -159,9 +159,9 @@ def empty(shape: int | Sequence[int], dtype: Any = "float32") -> Any:
     """
     import numpy
 
-    from flexlink.handle import takes_cuda
+    from flexlink.handle import may_take_cuda, takes_cuda
 
-    if takes_cuda():
+    if may_take_cuda() and takes_cuda():
         raise InvalidArgument(
             "flexlink.empty makes NumPy arrays, and calls pass through to the vendor's library, "
             "which takes CUDA arrays: make them with torch or CuPy"

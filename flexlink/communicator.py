@@ -7,14 +7,25 @@ What it can do is in operations.py; how ranks find each other is in rendezvous.p
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from flexlink._native import check, interruptible, native
 from flexlink.errors import InvalidArgument
-from flexlink.handle import make_queue
+from flexlink.handle import make_queue, takes_cuda
 from flexlink.operations import Operations
+
+T = TypeVar("T")
+
+
+def _long(call: Callable[[], T]) -> T:
+    """A call that takes its time, on this thread's device. Obeys Ctrl-C."""
+    if takes_cuda():
+        from flexlink.cuda import in_this_context
+
+        call = in_this_context(call)
+    return interruptible(call)
 
 
 class Communicator(Operations):
@@ -67,7 +78,7 @@ class Communicator(Operations):
         key = ffi.new("ncclUniqueId*")
         ffi.memmove(key, unique_id, len(unique_id))
         out = ffi.new("ncclComm_t*")
-        interruptible(lambda: check(lib.ncclCommInitRank(out, size, key[0], rank)))
+        _long(lambda: check(lib.ncclCommInitRank(out, size, key[0], rank)))
         return cls(out[0])
 
     def __repr__(self) -> str:
@@ -86,7 +97,7 @@ class Communicator(Operations):
             raise InvalidArgument(f"color {color}: colors are 0 or more, or None to stay out")
         number = lib.NCCL_SPLIT_NOCOLOR if color is None else color
         out, comm, null = ffi.new("ncclComm_t*"), self._open(), ffi.NULL
-        interruptible(lambda: check(lib.ncclCommSplit(comm, number, key, out, null)))
+        _long(lambda: check(lib.ncclCommSplit(comm, number, key, out, null)))
         return None if out[0] == null else Communicator(out[0])
 
     def shrink(self, exclude: Iterable[int], *, abort: bool = False) -> Communicator:
@@ -102,7 +113,7 @@ class Communicator(Operations):
             self._check_rank(rank, "exclude")
         flags = lib.NCCL_SHRINK_ABORT if abort else lib.NCCL_SHRINK_DEFAULT
         out, comm, null = ffi.new("ncclComm_t*"), self._open(), ffi.NULL
-        interruptible(
+        _long(
             lambda: check(
                 lib.ncclCommShrink(comm, ffi.new("int[]", ranks), len(ranks), out, null, flags)
             )
@@ -132,7 +143,7 @@ class Communicator(Operations):
     def _finalize(self, comm: Any) -> None:
         try:
             self._queue.wait(None)
-            interruptible(lambda: check(self._lib.ncclCommFinalize(comm)))
+            _long(lambda: check(self._lib.ncclCommFinalize(comm)))
         except BaseException:
             self._lib.ncclCommAbort(comm)
             raise

@@ -10,12 +10,14 @@ import ctypes
 import functools
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from flexlink._native import IN_PROGRESS, SUCCESS, check, native
 from flexlink.errors import CudaError, InvalidArgument
 from flexlink.exported import Exported, is_contiguous
+
+T = TypeVar("T")
 
 _KINDS = {"i": "int", "u": "uint", "f": "float", "c": "complex"}
 _NOT_READY = 600  # CUDA_ERROR_NOT_READY
@@ -80,6 +82,20 @@ def _call(name: str, *arguments: Any) -> int:
     if code not in (SUCCESS, _NOT_READY):
         raise CudaError(f"{name} gave CUDA error {code}")
     return code
+
+
+def in_this_context(call: Callable[[], T]) -> Callable[[], T]:
+    """`call` for another thread, on the device that is current in this one."""
+    context = ctypes.c_void_p()
+    known = int(_driver().cuCtxGetCurrent(ctypes.byref(context))) == SUCCESS
+    if not known or not context:
+        return call  # this thread has none either
+
+    def run() -> T:
+        _call("cuCtxSetCurrent", context)
+        return call()
+
+    return run
 
 
 class _Token:

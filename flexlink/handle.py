@@ -7,6 +7,7 @@ Not the operations themselves: those are in communicator.py.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections import deque
@@ -95,6 +96,12 @@ class Queue:
 
 
 AnyQueue = Union["Queue", "CudaQueue"]
+
+
+def may_take_cuda() -> bool:
+    """Whether takes_cuda() is worth asking, without a call: one keeps forked children from any."""
+    asked = os.environ.get("FLEXLINK_PASS_THROUGH") == "1"
+    return asked or any(map(os.path.exists, ("/proc/driver/nvidia/version", "/dev/dxg")))
 
 
 @functools.lru_cache(maxsize=1)

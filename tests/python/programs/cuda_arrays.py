@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from typing import Any
 
 import numpy
 
 import flexlink
+from flexlink.cuda import in_this_context
 from flexlink.handle import takes_cuda
 
 
@@ -36,7 +39,19 @@ def refused(call: Any, words: str) -> None:
 
 
 assert takes_cuda()
+driver = ctypes.CDLL("libcuda.so.1")
+driver.cuCtxSetCurrent(ctypes.c_void_p(0x77))  # this thread's device
+seen = ctypes.c_void_p()
+helper = threading.Thread(
+    target=in_this_context(lambda: driver.cuCtxGetCurrent(ctypes.byref(seen)))
+)
+helper.start()
+helper.join()
+assert seen.value == 0x77
+given = ctypes.c_int.in_dll(driver, "hostCudaContextsSet")
+before = given.value
 with flexlink.init() as comm:
+    assert given.value == before + 1  # the thread in which the communicator was made
     rank, size = comm.rank, comm.size
     ranks = numpy.arange(size)
     for kind in ("float32", "int64", "float16", "uint8"):

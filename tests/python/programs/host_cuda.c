@@ -64,7 +64,14 @@ int cuDevicePrimaryCtxRetain(void** context, int device) {
   *context = (void*)(intptr_t)(device + 1);
   return SUCCESS;
 }
-int cuCtxSetCurrent(void* context) { return context ? SUCCESS : UNKNOWN; }
+
+static _Thread_local void* current;
+int hostCudaContextsSet; /* how often a thread was given one */
+int cuCtxSetCurrent(void* context) {
+  __atomic_add_fetch(&hostCudaContextsSet, 1, __ATOMIC_RELAXED);
+  return (current = context) ? SUCCESS : UNKNOWN;
+}
+int cuCtxGetCurrent(void** context) { return *context = current, SUCCESS; }
 
 int cuMemAlloc_v2(unsigned long long* address, size_t bytes) {
   const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
