@@ -120,6 +120,12 @@ def settings_text() -> str:
     return str(ffi.string(buffer).decode())
 
 
+def cuda_kernels() -> str:
+    """For which GPUs the library has CUDA kernels; or "none: " and why."""
+    ffi, lib = native()
+    return str(ffi.string(lib.flexlinkCudaKernels()).decode())
+
+
 def versions() -> tuple[str, str]:
     """(FlexLink's own version, the NCCL version that it stands for), e.g. ("0.1.0", "2.32.3")."""
     ffi, lib = native()

@@ -55,7 +55,7 @@ def print_library_path(argv: Sequence[str]) -> int:
 
 def print_settings(argv: Sequence[str]) -> int:
     """`flexlink settings`: one line for each setting, its value, its origin and what it does."""
-    from flexlink._native import settings_text
+    from flexlink._native import cuda_kernels, settings_text
 
     if argv:
         print("usage: flexlink settings\n\nPrints each setting with its value and origin.")
@@ -66,6 +66,7 @@ def print_settings(argv: Sequence[str]) -> int:
         print(
             f"{name} = {value or '(empty)'}{' ' + unit if unit else ''}   [{origin}]\n    {prose}"
         )
+    print(f"CUDA kernels in this library: {cuda_kernels()}")
     return 0
 
 

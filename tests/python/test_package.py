@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,8 @@ def test_settings_prints_values_and_where_they_came_from() -> None:
     assert "\nFLEXLINK_TIMEOUT = 0 s   [default]\n" in "\n" + output(*command)
     changed = output(*command, env={"FLEXLINK_TIMEOUT": "7"})
     assert "FLEXLINK_TIMEOUT = 7 s   [environment]\n" in changed
+    kernels = changed.splitlines()[-1]
+    assert re.fullmatch(r"CUDA kernels in this library: (none: .+|sm_.+, by nvcc [0-9.]+)", kernels)
 
 
 def test_an_unknown_command_is_refused_with_the_list() -> None:

@@ -24,6 +24,9 @@ extern "C" {
 /* "0.1.0": the version of FlexLink itself (ncclGetVersion says which NCCL it stands for). */
 const char* flexlinkGetVersion(void);
 
+/* For which GPUs this library has CUDA kernels, and by which nvcc; or "none: " and why. */
+const char* flexlinkCudaKernels(void);
+
 /* Makes an in-order queue of work on host memory. Any thread may use it, one at a time. */
 ncclResult_t flexlinkStreamCreate(cudaStream_t* stream);
 

@@ -3,6 +3,7 @@
 // its settings again.
 #include "api/export.h"
 #include "base/log.h"
+#include "device/cuda/kernel_image.h"
 
 FLEXLINK_API(ncclResult_t, ncclGetVersion, (int* version)) {
   return flexlink::guarded([&]() -> flexlink::Status {
@@ -23,3 +24,5 @@ FLEXLINK_API(void, ncclResetDebugInit, (void)) {
 }
 
 FLEXLINK_OWN_API(const char*, flexlinkGetVersion, (void)) { return "0.1.0"; }
+
+FLEXLINK_OWN_API(const char*, flexlinkCudaKernels, (void)) { return flexlink::kernelImage().text; }
