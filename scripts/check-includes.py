@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Holds native/src to the one way of includes, and pure folders to purity.
 
-api → comm → lane → {schedule, link} → balance → engine → {device, probe, drivers} → base: a folder
+api → comm → lane → {schedule, link} → balance → engine → {device, probe} → drivers → base: a folder
 includes its own files and those of folders below it. Folders in one pair of braces do not see each
 other. balance is numbers in, numbers out: of what lies below it, it sees base alone.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "native" / "src"
 LEVELS = {
-    "api": 7, "comm": 6, "lane": 5, "schedule": 4, "link": 4, "balance": 3, "engine": 2,
-    "device": 1, "probe": 1, "drivers": 1, "base": 0,
+    "api": 8, "comm": 7, "lane": 6, "schedule": 5, "link": 5, "balance": 4, "engine": 3,
+    "device": 2, "probe": 2, "drivers": 1, "base": 0,
 }  # fmt: skip
 # Numbers in, numbers out: no socket, no clock, no thread, no vendor.
 PURE = ("balance", "schedule")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fake_cuda.h"
 
+#include <concepts>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -18,7 +19,10 @@ FAKE FakeCuda* fakeCuda() {
 
 namespace {
 
-std::string text(uint64_t value) { return std::to_string(value); }
+template <std::integral T>
+std::string text(T value) {
+  return std::to_string(value);
+}
 std::string text(const char* words) { return words; }
 template <typename T>
 std::string text(T* value) {
@@ -29,7 +33,7 @@ std::string text(T* value) {
 template <typename... Arguments>
 CUresult noted(const char* name, Arguments... arguments) {
   std::string line = name;
-  ((line += " " + text(arguments)), ...);
+  (line.append(" ").append(text(arguments)), ...);
   fakeCuda()->calls.push_back(line);
   const auto found = fakeCuda()->results.find(name);
   return found == fakeCuda()->results.end() ? kCudaSuccess : found->second;

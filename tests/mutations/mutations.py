@@ -5,8 +5,9 @@ Each promise of the design has at least one. A fault that no test notices, or a 
 longer there, fails scripts/mutate.
 """
 
+import cuda
 import many_paths
 import one_host
 from mutation import Mutation
 
-MUTATIONS: tuple[Mutation, ...] = one_host.MUTATIONS + many_paths.MUTATIONS
+MUTATIONS: tuple[Mutation, ...] = one_host.MUTATIONS + many_paths.MUTATIONS + cuda.MUTATIONS

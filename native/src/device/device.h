@@ -23,7 +23,7 @@ enum class MemoryKind : uint8_t {
 
 // Names memory of one process to another one of this host. Opaque; travels as bytes, and only to
 // whom this process trusts: it opens the memory.
-using MemoryHandle = std::array<uint8_t, 64>;
+using MemoryHandle = std::array<uint8_t, 96>;
 
 // What the C API calls a cudaStream_t: ours, or the user's. Work on it is done in order, without
 // blocking who enqueues it.

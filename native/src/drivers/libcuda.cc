@@ -59,7 +59,7 @@ Result<const CudaDriver*> load(const std::string& path) {
 #define X(member, ...) take(finder, driver->member, &driver->missing);
   FLEXLINK_CUDA_FUNCTIONS(X)
 #undef X
-  if (driver->init.address == nullptr) return driver->check(driver->init, kCudaNotSupported);
+  FLEXLINK_TRY(driver->has(driver->init));
   if (driver->driverGetVersion(&driver->version) != kCudaSuccess) driver->version = 0;
   return driver.release();  // never freed: devices may live as long as the process
 }

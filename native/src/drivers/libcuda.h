@@ -108,6 +108,12 @@ struct CudaDriver {
     return failed(function.name, result);
   }
 
+  // ok where the driver has it.
+  template <typename Function>
+  Status has(const CudaFunction<Function>& function) const {
+    return function.address == nullptr ? lacks(function.name, function.since) : Status();
+  }
+
   // Calls it and checks what it gave.
   template <typename Function, typename... Arguments>
   Status run(const CudaFunction<Function>& function, Arguments... arguments) const {

@@ -24,9 +24,8 @@ struct HostHandle {
   uint32_t region;
   uint32_t unused;
   uint64_t offset;
-  uint64_t unused2;
 };
-static_assert(sizeof(HostHandle) == sizeof(MemoryHandle));
+static_assert(sizeof(HostHandle) <= sizeof(MemoryHandle));
 
 ProcessCard cardOf(const HostHandle& handle, const ProcessCard& mine) {
   ProcessCard card = mine;  // the same host, the same user
@@ -108,8 +107,8 @@ Result<MemoryHandle> HostDevice::share(const void* pointer) {
     return makeStatus(Code::kInvalidArgument,
                       "%p cannot be shared: it is not in memory from ncclMemAlloc", pointer);
   }
-  HostHandle handle{mine->id, mine->cookie, mine->pid, mine->wakeRegion, ref.id, 0, ref.offset, 0};
-  MemoryHandle opaque;
+  HostHandle handle{mine->id, mine->cookie, mine->pid, mine->wakeRegion, ref.id, 0, ref.offset};
+  MemoryHandle opaque{};
   memcpy(opaque.data(), &handle, sizeof handle);
   return opaque;
 }
