@@ -2,6 +2,7 @@
 """A step of examples/ddp.py on two hosts, with Gloo over its best link and FlexLink over all.
 
 python perf/links/ddp.py [--links 4000,2000,1000] [--rounds 5] [--gloo fl0] [OPTIONS OF THE EXAMPLE]
+python perf/links/ddp.py --bound ...    perf/ddp_bound.py in its place: what of it is communication
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from hosts import TwoHosts
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "ddp.py"
+ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
@@ -23,7 +24,9 @@ def main() -> None:
     parser.add_argument("--links", default="4000,2000,1000", help="Mbit/s")
     parser.add_argument("--rounds", default="5")
     parser.add_argument("--gloo", default="fl0", help="links of Gloo; fl0,fl1 takes turns on both")
+    parser.add_argument("--bound", action="store_true", help="perf/ddp_bound.py")
     args, others = parser.parse_known_args()
+    program = ROOT / ("perf/ddp_bound.py" if args.bound else "examples/ddp.py")
     with TwoHosts([int(word) for word in args.links.split(",")]) as hosts:
         ranks = []
         for side in (0, 1):
@@ -34,7 +37,7 @@ def main() -> None:
                 "GLOO_SOCKET_IFNAME": gloo, "NCCL_SOCKET_IFNAME": "fl",
                 "FLEXLINK_HOSTID": f"host{side}",
             }  # fmt: skip
-            command = [sys.executable, str(EXAMPLE), "--rounds", args.rounds, *others]
+            command = [sys.executable, str(program), "--rounds", args.rounds, *others]
             ranks.append(subprocess.Popen(hosts.command(side, command), env=env))
         ends = [rank.wait(timeout=600) for rank in ranks]
         if ends != [0, 0]:
