@@ -22,6 +22,7 @@ from flexlink._native import package_file
 from flexlink.errors import FlexlinkError
 
 NAME = "flexlink_c10d"
+OLDEST_TORCH = (2, 9)  # whose headers the sources compile against; scripts/soak takes it from here
 FLAGS = ("-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-w")
 LIBRARIES = ("c10", "torch_cpu", "torch", "torch_python")
 
@@ -72,6 +73,7 @@ def compile_plugin(sources: Path, output: Path) -> None:
     Raises:
         FlexlinkError: what is missing, or what the compiler said.
     """
+    _check_torch()
     command = [*_compiler(), *FLAGS, *_includes(sources)]
     with tempfile.TemporaryDirectory(prefix="flexlink-torch-") as temporary:
         objects = Path(temporary)
@@ -104,6 +106,16 @@ def _torch_version() -> str:
     return str(torch.__version__)
 
 
+def _check_torch() -> None:
+    have = tuple(map(int, _torch_version().split(".")[:2]))
+    if have < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise FlexlinkError(
+            f'the backend "flexlink" needs torch {oldest} or newer, and this is torch '
+            f"{_torch_version()}; pip install 'torch>={oldest}'"
+        )
+
+
 def _compiler() -> list[str]:
     """The C++ compiler, behind ccache where that is installed."""
     wanted = os.environ.get("CXX", "c++")
@@ -125,9 +137,14 @@ def _includes(sources: Path) -> list[str]:
             f"the torch plugin must be compiled, and {python / 'Python.h'} is not there. "
             "Debian: apt-get install python3-dev"
         )
-    torch = _torch_folder() / "include"
-    system = [torch, torch / "torch" / "csrc" / "api" / "include", python]
-    return [f"-I{sources / 'include'}", *(f"-isystem{path}" for path in system)]
+    return torch_includes(sources / "include", _torch_folder(), python)
+
+
+def torch_includes(own: Path, torch: Path, python: Path) -> list[str]:
+    """The compiler's flags for folders of headers: flexlink's, below torch's package, Python's."""
+    include = torch / "include"
+    system = [include, include / "torch" / "csrc" / "api" / "include", python]
+    return [f"-I{own}", *(f"-isystem{path}" for path in system)]
 
 
 def _run(command: list[str]) -> None:

@@ -75,7 +75,7 @@ c10::intrusive_ptr<Backend> Backend::create(Group group) {
 }
 
 Backend::Backend(Group group, std::shared_ptr<Communicator> comm)
-    : c10d::Backend(group.rank, group.size),
+    : Announced(group.rank, group.size),
       group_(std::move(group)),
       comm_(std::move(comm)),
       stream_(std::make_shared<Stream>()),

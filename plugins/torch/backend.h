@@ -4,29 +4,21 @@
 // of the calls, which must be the same on all ranks.
 #pragma once
 
-#include <torch/version.h>
-
 #include <atomic>
 #include <memory>
 #include <string>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <vector>
 
+#include "capabilities.h"
 #include "communicator.h"
 #include "point_to_point.h"
 #include "tensors.h"
 #include "work.h"
 
-// From torch 2.14 on, capabilities() says what a backend can, and these are no virtuals.
-#if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 14
-#define FLEXLINK_TORCH_CAPABILITY
-#else
-#define FLEXLINK_TORCH_CAPABILITY override
-#endif
-
 namespace flexlink::pytorch {
 
-class Backend final : public c10d::Backend {
+class Backend final : public Announced<c10d::Backend> {
  public:
   // What a group is made of: its store, and how it appears in logs and in `flexlink links`.
   struct Group {
@@ -93,17 +85,14 @@ class Backend final : public c10d::Backend {
   c10d::ErrorType getError() override;
   void abort() override;
   void shutdown() override;
-  c10::intrusive_ptr<c10d::Backend> shrink(const std::vector<int64_t>& excluded, int flags,
-                                           const c10::intrusive_ptr<Options>& options) override;
+  // A virtual from torch 2.10 on.
+  virtual c10::intrusive_ptr<c10d::Backend> shrink(const std::vector<int64_t>& excluded, int flags,
+                                                   const c10::intrusive_ptr<Options>& options);
 
   // Tensors in memory that all ranks of a host reach: collectives on them copy less.
   bool supportsTensorAlloc(c10::DeviceIndex device) override;
   at::Tensor allocateTensor(long size, at::TensorOptions options) override;
   std::shared_ptr<c10::Allocator> getMemAllocator() override;
-
-  // How a backend says what it can up to torch 2.13; capabilities() says it from 2.14 on.
-  bool supportsCoalescing() const FLEXLINK_TORCH_CAPABILITY { return true; }
-  bool supportsShrinking() const FLEXLINK_TORCH_CAPABILITY { return true; }
 
  private:
   WorkInfo info(c10d::OpType type, const char* title);

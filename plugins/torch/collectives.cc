@@ -71,6 +71,16 @@ void checkOwn(const at::Tensor& output, const at::Tensor& input, const char* wha
               output.scalar_type(), " and its input ", input.numel(), " of ", input.scalar_type());
 }
 
+// Several ReduceScatters in one; torch has a type for it from 2.12 on.
+template <typename Type = OpType>
+constexpr Type reduceScatters() {
+  if constexpr (requires { Type::REDUCE_SCATTER_TENSOR_COALESCED; }) {
+    return Type::REDUCE_SCATTER_TENSOR_COALESCED;
+  } else {
+    return Type::_REDUCE_SCATTER_BASE;
+  }
+}
+
 }  // namespace
 
 Backend::WorkPtr Backend::allreduce(Tensors& tensors, const c10d::AllreduceOptions& opts) {
@@ -342,9 +352,9 @@ Backend::WorkPtr Backend::reduce_scatter_tensor_coalesced(Tensors& outputs, Tens
     works.push_back(c10::static_intrusive_pointer_cast<Work>(
         _reduce_scatter_base(outputs[i], inputs[i], opts)));
   }
-  return c10::make_intrusive<JointWork>(info(OpType::REDUCE_SCATTER_TENSOR_COALESCED,
-                                             "flexlink:reduce_scatter_tensor_coalesced", opts),
-                                        std::move(works), outputs);
+  return c10::make_intrusive<JointWork>(
+      info(reduceScatters(), "flexlink:reduce_scatter_tensor_coalesced", opts), std::move(works),
+      outputs);
 }
 
 Backend::WorkPtr Backend::alltoall_base(at::Tensor& output, at::Tensor& input,

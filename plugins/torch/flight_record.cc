@@ -260,8 +260,8 @@ std::string FlightRecord::dump(bool frames, bool onlyActive) {
 void FlightRecord::writeOnce(int64_t rank) {
   if (most_ == 0 || !dumpIsWanted() || written_.exchange(true)) return;
   const bool frames =
-      Py_IsInitialized() != 0 && c10d::getCvarBool(c10d::TORCH_INCLUDE_STACK_TRACE, true);
-  const bool onlyActive = c10d::getCvarBool(c10d::TORCH_INCLUDE_ONLY_ACTIVE, false);
+      Py_IsInitialized() != 0 && c10d::getCvarBool({"TORCH_INCLUDE_STACK_TRACE"}, true);
+  const bool onlyActive = c10d::getCvarBool({"TORCH_INCLUDE_ONLY_ACTIVE"}, false);
   c10d::DebugInfoWriter::getWriter(static_cast<int>(rank)).write(dump(frames, onlyActive));
 }
 

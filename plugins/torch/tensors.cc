@@ -128,8 +128,8 @@ Reduction::Reduction(const at::Tensor& tensor, const c10d::ReduceOp& op, const c
 }
 
 void Reduction::takeFactor(const c10d::ReduceOp& op, at::ScalarType type) {
-  const auto* supplement =
-      static_cast<const c10d::PreMulSumSupplement*>(op.supplement_.get());  // torch's own rule
+  // Torch's own rule, by the name that all versions know.
+  const auto* supplement = static_cast<const c10d::NCCLPreMulSumSupplement*>(op.supplement_.get());
   at::Tensor factor = supplement->tensor_factor.defined()
                           ? supplement->tensor_factor.to(at::kCPU, type)
                           : at::scalar_tensor(supplement->double_factor, at::kDouble).to(type);

@@ -148,6 +148,27 @@ print(json.dumps([*seen, len(runs)]))
     assert answer(program) == [2, 2, 4]  # to compile and to link
 
 
+@only_flexlink
+def test_what_is_missing_to_compile_is_named(tmp_path: Path) -> None:
+    program = f"""
+import json
+from pathlib import Path
+from flexlink.errors import FlexlinkError
+from flexlink.torch import build
+def said():
+    try:
+        build.compile_plugin(Path("{tmp_path}"), Path("{tmp_path}/plugin.so"))
+    except FlexlinkError as error:
+        return str(error)
+without = said()
+build._torch_version = lambda: "2.8.1+cpu"
+print(json.dumps([without, said()]))
+"""
+    without, too_old = answer(program, CXX="no-such-compiler")
+    assert "no C++ compiler 'no-such-compiler'" in without and "Install one" in without
+    assert "needs torch 2.9 or newer" in too_old and "2.8.1+cpu" in too_old
+
+
 def test_pinned_a_single_device_as_a_string_is_taken_letter_by_letter() -> None:
     """Trap 1."""
     program = f"""{STAND_IN}

@@ -256,6 +256,7 @@ def not_carried(rank: Rank) -> None:
     world = dist.group.WORLD
     backend = world._get_backend(CPU)
     assert not backend.supports_time_estimate
+    assert backend.supports_coalescing and backend.supports_shrinking  # which it has
     for words, call in (
         ("enableCollectivesTiming", world._enable_collectives_timing),
         ("onCompletion hook", lambda: world._register_on_completion_hook(print)),
