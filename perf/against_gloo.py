@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Through torch.distributed: FlexLink and Gloo on groups of the same ranks, in turns.
 
-flexlink run -n 2 -- python perf/against_gloo.py [--sizes 8,1024,...] [--turns 7]
+flexlink run -n 2 -- python perf/against_gloo.py [--sizes 8,1024,...] [--turns 7] [--shared]
 
 Prints one Markdown row for each operation and size: medians of a blocking call in microseconds
 (timed on rank 0), and ratio = Gloo's time over ours; above 1, we are faster. Tensors have one
@@ -25,12 +25,22 @@ import torch.distributed as dist
 SIZES = "8,1024,65536,1048576,16777216,67108864"
 
 
-def operations(count: int, group: dist.ProcessGroup) -> dict[str, Callable[[], object]]:
+def ones(count: int, group: dist.ProcessGroup, shared: bool) -> torch.Tensor:
+    """float32, in torch's memory or in the backend's."""
+    if not shared:
+        return torch.ones(count)
+    backend = group._get_backend(torch.device("cpu"))
+    return backend.allocate_tensor(count, dtype=torch.float32, device="cpu").fill_(1)
+
+
+def operations(
+    count: int, group: dist.ProcessGroup, shared: bool
+) -> dict[str, Callable[[], object]]:
     """Blocking calls on `count` float32 in all; results are not looked at here."""
     size = dist.get_world_size()
     part = max(1, count // size)
-    x, y = torch.ones(max(1, count)), torch.ones(part)
-    whole, other = torch.ones(part * size), torch.ones(part * size)
+    x, y = ones(max(1, count), group, shared), ones(part, group, shared)
+    whole, other = (ones(part * size, group, shared) for _ in range(2))
     return {
         "all_reduce": lambda: dist.all_reduce(x, group=group),
         "all_gather": lambda: dist.all_gather_single(whole, y, group=group),
@@ -89,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", default=SIZES)
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--shared", action="store_true")
     options = parser.parse_args()
     dist.init_process_group("gloo")
     groups = {"gloo": dist.group.WORLD, "flexlink": dist.new_group(backend="flexlink")}
@@ -97,7 +108,10 @@ def main() -> None:
             "| operation | bytes | Gloo us | FlexLink us | ratio |\n| --- | --- | --- | --- | --- |"
         )
     for size in map(int, options.sizes.split(",")):
-        both = {name: operations(size // 4, group) for name, group in groups.items()}
+        both = {
+            name: operations(size // 4, group, options.shared and name == "flexlink")
+            for name, group in groups.items()
+        }
         for operation in both["gloo"]:
             took = compare({name: both[name][operation] for name in both}, size, options.turns)
             if dist.get_rank() == 0:
