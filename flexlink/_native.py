@@ -111,13 +111,24 @@ def interruptible(call: Callable[[], T]) -> T:
     raise value
 
 
+def _text(writer: str) -> str:
+    """What a function of the library writes into a buffer, whole."""
+    ffi, lib = native()
+    write = getattr(lib, writer)
+    size = write(ffi.NULL, 0) + 1
+    buffer = ffi.new("char[]", size)
+    write(buffer, size)
+    return str(ffi.string(buffer).decode())
+
+
 def settings_text() -> str:
     """All settings of the library: tab-separated lines `name value origin unit prose`."""
-    ffi, lib = native()
-    size = lib.flexlinkSettingsDump(ffi.NULL, 0) + 1
-    buffer = ffi.new("char[]", size)
-    lib.flexlinkSettingsDump(buffer, size)
-    return str(ffi.string(buffer).decode())
+    return _text("flexlinkSettingsDump")
+
+
+def vendor_text() -> str:
+    """Where NVIDIA's libnccl is looked for: tab-separated lines `path source what`."""
+    return _text("flexlinkVendorPlaces")
 
 
 def cuda_kernels() -> str:

@@ -39,18 +39,42 @@ def usage() -> str:
     return USAGE.format(commands="\n".join(lines))
 
 
+LIB_USAGE = """\
+usage: flexlink lib [--vendor]
+
+Prints the path of libflexlink.so (SONAME libnccl.so.2):
+  LD_PRELOAD="$(flexlink lib)" program
+
+--vendor  print the path of NVIDIA's libnccl.so.2 that calls would pass through to from here
+"""
+
+
 def print_library_path(argv: Sequence[str]) -> int:
-    """`flexlink lib`: the absolute path of libflexlink.so on a line of its own."""
+    """`flexlink lib`: the absolute path of a library on a line of its own."""
     from flexlink._native import library_path
 
+    if list(argv) == ["--vendor"]:
+        return print_vendor_path()
     if argv:
-        print(
-            "usage: flexlink lib\n\nPrints the path of libflexlink.so (SONAME libnccl.so.2):\n"
-            '  LD_PRELOAD="$(flexlink lib)" program'
-        )
+        print(LIB_USAGE, end="")
         return 0 if argv[0] in ("-h", "--help") else 2
     print(library_path())
     return 0
+
+
+def print_vendor_path() -> int:
+    """`flexlink lib --vendor`: the vendor's library, or where it was looked for."""
+    from flexlink._native import vendor_text
+
+    rows = [line.split("\t", 2) for line in vendor_text().splitlines()]
+    found = [path for path, _, what in rows if what.startswith("NCCL ")]
+    if found:
+        print(found[0])
+        return 0
+    print("no libnccl.so.2 of NVIDIA's is found; looked at", file=sys.stderr)
+    for path, source, what in rows:
+        print(f"  {path} ({source}): {what}", file=sys.stderr)
+    return 1
 
 
 def print_settings(argv: Sequence[str]) -> int:

@@ -7,8 +7,10 @@ Skipped, with the reason, where the vendor's wheel cannot be had. No GPU is used
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,38 @@ def test_null_arguments_get_the_vendors_codes(vendor: Path, library: Path) -> No
         if not crashed and not no_gpu and not refused and ours[name].code != theirs[name].code:
             different[name] = (ours[name], theirs[name])
     assert different == {}
+
+
+# What a program without a GPU gets of NCCL: version, an id, and an error with its text.
+ASKING = """
+import ctypes, sys
+from flexlink.vendor import UniqueId, Vendor
+vendor, made, comm = Vendor(sys.argv[1]), UniqueId(), ctypes.c_void_p()
+code = vendor.nccl.ncclGetUniqueId(ctypes.byref(made))
+name = bytes(made)
+print(vendor.version(), code, any(name[:40]), any(name[40:]))
+print(vendor.nccl.ncclCommInitRank(ctypes.byref(comm), 1, made, 0), comm.value)
+print(vendor.nccl.ncclGetLastError(None), vendor.nccl.ncclGroupEnd())
+print(vendor.nccl.ncclGetLastError(None), vendor.nccl.ncclCommDestroy(None))
+"""
+
+
+def test_calls_pass_through_to_the_vendor_as_if_it_were_called_itself(
+    vendor: Path, library: Path
+) -> None:
+    theirs = vendor / "lib" / "libnccl.so.2"
+    said = {}
+    for asked in (theirs, library):
+        environment = os.environ | {
+            "FLEXLINK_PASS_THROUGH": "1",
+            "FLEXLINK_NCCL_PATH": str(theirs),
+            "CUDA_VISIBLE_DEVICES": "",
+            "NCCL_DEBUG": "",
+        }
+        command = [sys.executable, "-c", ASKING, str(asked)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        assert done.returncode == 0, done.stderr
+        said[asked] = done.stdout.splitlines()
+    assert said[library] == said[theirs]
+    assert said[library][0] == "(2, 32, 3) 0 True False"
+    assert said[library][1] == "1 None"

@@ -188,4 +188,28 @@ MUTATIONS = (
         "test_unit",
         "Queue.*",
     ),
+    Mutation(
+        "right or an error: a library that stands in for the vendor passes its calls on to itself",
+        "native/src/api/mode.cc",
+        "if (facts.isVendor || facts.wish",
+        "if (facts.wish",
+        "test_unit",
+        "Mode.*",
+    ),
+    Mutation(
+        "honest capability: a communicator at a used address is taken for the one before",
+        "native/src/comm/passed_comms.cc",
+        "table().byHandle.erase(found);",
+        "",
+        "test_ranks",
+        "PassThrough.AnAddress*",
+    ),
+    Mutation(
+        "honest capability: an aborted communicator of the vendor's is shown as alive",
+        "native/src/api/forward_life.cc",
+        "dropPassed(comm, ProbeState::kAborted);",
+        "return;",
+        "test_ranks",
+        "PassThrough.TheProbeShows*",
+    ),
 )

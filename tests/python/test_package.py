@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,16 @@ def test_without_a_launcher_init_says_what_to_do() -> None:
     assert done.returncode == 1
     assert "no launcher found" in done.stderr
     assert "flexlink run -n N" in done.stderr
+
+
+def test_lib_vendor_prints_what_calls_would_pass_through_to(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flexlink", "lib", "--vendor"]
+    named = tmp_path / "libnccl.so.2"
+    named.write_bytes(b"no library")
+    environment = {**os.environ, "FLEXLINK_NCCL_PATH": str(named)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{named} (FLEXLINK_NCCL_PATH): " in done.stderr
+    # A second copy of the library stands in for the vendor.
+    shutil.copy(Path(flexlink.__file__).parent / "lib" / "libflexlink.so", named)
+    assert output(*command, env={"FLEXLINK_NCCL_PATH": str(named)}) == f"{named}\n"

@@ -91,6 +91,11 @@ ncclResult_t flexlinkCommWaitsFor(ncclComm_t comm, int* rank);
  * tab-separated lines) into buffer (NUL-terminated, cut at capacity). Returns the full length. */
 size_t flexlinkSettingsDump(char* buffer, size_t capacity);
 
+/* Where this process looks for the vendor's libnccl.so.2 and what is there, as text: a line "path
+ * source what" (separated by tabs) for each place, in order, up to the first library that may be
+ * used; of that, "what" begins with "NCCL". Written as by flexlinkSettingsDump. */
+size_t flexlinkVendorPlaces(char* buffer, size_t capacity);
+
 /* Collectives that a plan can be made for. */
 enum {
   flexlinkPlanAllReduce = 0,

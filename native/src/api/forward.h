@@ -60,6 +60,7 @@ template <typename... Arguments>
 ncclResult_t handOverCall(Collective kind, const VendorApi& vendor, const char* name,
                           ncclResult_t (*function)(Arguments...),
                           std::type_identity_t<Arguments>... arguments) noexcept {
+  if (function == nullptr) return handOver(vendor, name, function, arguments...);
   PassedCall call{kind};
   (note(call, arguments), ...);
   PassedWatch watch(vendor, call);

@@ -58,14 +58,16 @@ std::string nameIn(const ncclConfig_t* config) {
   return readConfig(config, &read).ok() ? read.name : "";
 }
 
-// A handle that is not there yet comes when the vendor has finished.
+// Until the vendor has finished, the handle may not be there yet, and answers no questions.
 void record(const VendorApi& vendor, Made made, ncclResult_t result) {
-  if (*made.place == nullptr) {
-    if (result == ncclInProgress) expectPassed(made.place, std::move(made.facts));
+  const bool ready = result == ncclSuccess;
+  const bool known = *made.place != nullptr && (ready || made.facts.rank >= 0);
+  if (!known) {
+    if (!ready) expectPassed(made.place, std::move(made.facts));
     return;
   }
   dropPassed(*made.place, ProbeState::kClosed);  // its address is that of one long gone
-  addPassed(vendor, *made.place, std::move(made.facts), result == ncclSuccess);
+  addPassed(vendor, *made.place, std::move(made.facts), ready);
 }
 
 // After a call that makes a communicator, on its result.

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/mode.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "base/log.h"
 #include "base/settings.h"
+#include "comm/passed_lanes.h"
 #include "drivers/libcuda.h"
 
 namespace flexlink {
 namespace {
+
+constexpr const char* kNotThere = "not there";
 
 // Written before internal::mode, read after it.
 Status& refusal() {
@@ -18,12 +23,15 @@ Status& refusal() {
   return *refusal;
 }
 
-// It starts CUDA in this process.
+// Without starting CUDA, after which a forked child could not use it: where nobody has started it
+// yet, the devices' files are counted.
 int cudaDevices() {
   Result<const CudaDriver*> driver = openCudaDriver();
   int count = 0;
-  if (!driver.ok() || !driver.value()->run(driver.value()->init, 0u).ok()) return 0;
-  return driver.value()->run(driver.value()->deviceGetCount, &count).ok() ? count : 0;
+  if (!driver.ok()) return 0;
+  if (driver.value()->deviceGetCount(&count) == kCudaSuccess) return count;
+  const char* visible = getenv("CUDA_VISIBLE_DEVICES");
+  return visible != nullptr && hidesAllDevices(visible) ? 0 : deviceFiles(listFolder("/dev"));
 }
 
 ModeWish askedMode() {
@@ -35,34 +43,54 @@ ModeWish askedMode() {
   return wishedMode(facts);
 }
 
+const VendorApi* useVendor(const VendorApi* vendor, const char* why) {
+  PassedLaneFacts facts;
+  facts.pinned = lookup("NCCL_ALGO") != nullptr || lookup("NCCL_PROTO") != nullptr;
+  FLEXLINK_INFO(kInit, "every call passes through to %s, NCCL %s (%s); lanes: vendor (%s)",
+                vendor->path.c_str(), versionText(vendor->version).c_str(), why,
+                whyVendorAlone(facts));
+  return vendor;
+}
+
 // Null: own mode.
 const VendorApi* choose() {
   if (askedMode() == ModeWish::kOwn) return nullptr;
-  std::string tried;
-  std::vector<VendorPlace> places = vendorPlaces(searchFacts(settings().vendorPath), listFolder);
-  FoundVendor found = findVendor(places, &tried);
-  if (found.api != nullptr) {
-    FLEXLINK_INFO(kInit, "every call passes through to %s, NCCL %s (%s); lanes: vendor alone",
-                  found.api->path.c_str(), versionText(found.api->version).c_str(), found.why);
-    return found.api;
+  std::string tried;  // but for where nothing is, which is nearly everywhere
+  for (const VendorPlace& place : vendorPlaces(searchFacts(settings().vendorPath), listFolder)) {
+    VendorFound found = lookAt(place);
+    if (found.api != nullptr) return useVendor(found.api, place.why);
+    FLEXLINK_INFO(kInit, "no vendor's library at %s (%s): %s", place.path.c_str(), place.why,
+                  found.what.c_str());
+    if (found.what != kNotThere) tried += "; " + place.path + ": " + found.what;
   }
-  bool asked = settings().device == "cuda" || settings().passThrough == "1";
-  const char* because = settings().device == "cuda" ? "FLEXLINK_DEVICE=cuda"
-                        : asked                     ? "FLEXLINK_PASS_THROUGH=1"
-                                                    : "a GPU is there";
-  Status none = makeStatus(Code::kInvalidUsage,
+  const bool cuda = settings().device == "cuda";
+  const char* because = cuda                            ? "FLEXLINK_DEVICE=cuda"
+                        : settings().passThrough == "1" ? "FLEXLINK_PASS_THROUGH=1"
+                                                        : nullptr;
+  if (because != nullptr) {  // else nobody has asked for it
+    refusal() = makeStatus(Code::kInvalidUsage,
                            "%s, but the vendor's libnccl.so.2 is not found: install its wheel "
-                           "(nvidia-nccl-cu13) or set FLEXLINK_NCCL_PATH. Looked at %zu places%s",
-                           because, places.size(), tried.c_str());
-  FLEXLINK_INFO(kInit, "%s", none.text());
-  for (const VendorPlace& place : places) {
-    FLEXLINK_INFO(kInit, "looked for the vendor's library: %s (%s)", place.path.c_str(), place.why);
+                           "(nvidia-nccl-cu13) or set FLEXLINK_NCCL_PATH; NCCL_DEBUG=INFO says "
+                           "where it was looked for%s",
+                           because, tried.c_str());
   }
-  if (asked) refusal() = none;
   return nullptr;
 }
 
 }  // namespace
+
+bool hidesAllDevices(std::string_view visible) {
+  return visible.empty() || visible.starts_with(',') || visible.starts_with('-');
+}
+
+int deviceFiles(const std::vector<std::string>& names) {
+  constexpr std::string_view kName = "nvidia";  // nvidia0, nvidia1, ...
+  return static_cast<int>(std::count_if(names.begin(), names.end(), [&](const std::string& name) {
+    if (name == "dxg") return true;  // of the Windows that this Linux runs in
+    return name.size() > kName.size() && name.starts_with(kName) &&
+           name.find_first_not_of("0123456789", kName.size()) == std::string::npos;
+  }));
+}
 
 ModeWish wishedMode(const ModeFacts& facts) {
   if (facts.isVendor || facts.wish == "0") return ModeWish::kOwn;
@@ -72,17 +100,24 @@ ModeWish wishedMode(const ModeFacts& facts) {
   return facts.cudaDevices > 0 ? ModeWish::kPass : ModeWish::kOwn;
 }
 
-FoundVendor findVendor(const std::vector<VendorPlace>& places, std::string* tried) {
-  for (const VendorPlace& place : places) {
-    if (!place.named && (access(place.path.c_str(), R_OK) != 0 || isThisLibrary(place.path)))
-      continue;
-    Result<const VendorApi*> opened = openVendor(place.path);
-    if (opened.ok() && (place.named || !opened.value()->isFlexlink))
-      return {opened.value(), place.why};
-    *tried += std::string("; ") + (opened.ok() ? place.path + " is a copy of FlexLink"
-                                               : std::string(opened.status().text()));
+VendorFound lookAt(const VendorPlace& place) {
+  if (access(place.path.c_str(), F_OK) != 0 && !place.named) return {nullptr, kNotThere};
+  if (isThisLibrary(place.path)) return {nullptr, "this library itself"};
+  Result<const VendorApi*> opened = openVendor(place.path);
+  if (!opened.ok()) return {nullptr, opened.status().text()};
+  const VendorApi* api = opened.value();
+  if (api->isFlexlink && !place.named) return {nullptr, "a copy of FlexLink"};
+  return {api, "NCCL " + versionText(api->version) + (api->isFlexlink ? ", of FlexLink" : "")};
+}
+
+std::string vendorPlacesText() {
+  std::string text;
+  for (const VendorPlace& place : vendorPlaces(searchFacts(settings().vendorPath), listFolder)) {
+    VendorFound found = lookAt(place);
+    text += place.path + "\t" + place.why + "\t" + found.what + "\n";
+    if (found.api != nullptr) break;
   }
-  return {};
+  return text;
 }
 
 Status mayCreate() { return refusal(); }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "drivers/libnccl.h"
@@ -31,13 +32,21 @@ enum class ModeWish {
 // Pure.
 ModeWish wishedMode(const ModeFacts& facts);
 
-// The first place that holds a library which may be the vendor; null where none does. *tried: a
-// line for each place that does not, but for those where nothing is.
-struct FoundVendor {
-  const VendorApi* api = nullptr;
-  const char* why = "";
+// Does this value of CUDA_VISIBLE_DEVICES leave no device? Pure.
+bool hidesAllDevices(std::string_view visible);
+
+// How many of these files of /dev are GPUs. Pure.
+int deviceFiles(const std::vector<std::string>& names);
+
+// What a place holds.
+struct VendorFound {
+  const VendorApi* api = nullptr;  // null: nothing that may be used
+  std::string what;                // "NCCL 2.32.3", "not there", why it may not be used
 };
-FoundVendor findVendor(const std::vector<VendorPlace>& places, std::string* tried);
+VendorFound lookAt(const VendorPlace& place);
+
+// For flexlinkVendorPlaces.
+std::string vendorPlacesText();
 
 // In own mode: may communicators be made? Not where CUDA or the vendor was asked for and no vendor
 // was found.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ncclParam* and flexlinkSettingsDump: the settings of base/settings.h through the C API. It reads
-// only; a setting is changed by the environment alone.
+// ncclParam*, and texts for people: the settings of base/settings.h, the search for the vendor.
+// They read only; a setting is changed by the environment alone.
 #include <string.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/export.h"
+#include "api/mode.h"
 #include "base/log.h"
 #include "base/settings.h"
 
@@ -103,6 +104,22 @@ const std::vector<const char*>& allKeys() {
     return fresh;
   }();
   return *keys;
+}
+
+// The whole length of text(), of which the buffer gets what fits; 0 where it cannot be made.
+template <typename Text>
+size_t writeText(char* buffer, size_t capacity, Text&& text) noexcept {
+  size_t length = 0;
+  (void)guarded([&]() -> Status {
+    const std::string whole = text();
+    length = whole.size();
+    if (buffer == nullptr || capacity == 0) return Status();
+    const size_t kept = std::min(length, capacity - 1);
+    memcpy(buffer, whole.data(), kept);
+    buffer[kept] = '\0';
+    return Status();
+  });
+  return length;
 }
 
 }  // namespace
@@ -203,15 +220,9 @@ FLEXLINK_API(void, ncclParamDumpAll, (void)) {
 }
 
 FLEXLINK_OWN_API(size_t, flexlinkSettingsDump, (char* buffer, size_t capacity)) {
-  size_t length = 0;
-  flexlink::guarded([&]() -> Status {
-    const std::string text = flexlink::settingsDump();
-    length = text.size();
-    if (buffer == nullptr || capacity == 0) return Status();
-    const size_t kept = std::min(length, capacity - 1);
-    memcpy(buffer, text.data(), kept);
-    buffer[kept] = '\0';
-    return Status();
-  });
-  return length;
+  return flexlink::writeText(buffer, capacity, [] { return flexlink::settingsDump(); });
+}
+
+FLEXLINK_OWN_API(size_t, flexlinkVendorPlaces, (char* buffer, size_t capacity)) {
+  return flexlink::writeText(buffer, capacity, [] { return flexlink::vendorPlacesText(); });
 }

@@ -155,6 +155,9 @@ static_assert(static_cast<int>(FunctionKind::kWaitSignal) ==
   X(kPlain, ncclResult_t, flexlinkStreamWait, (cudaStream_t stream, uint64_t ticket, int64_t timeoutMicros), (stream, ticket, timeoutMicros)) \
   X(kPlain, ncclResult_t, flexlinkStreamNotify, (cudaStream_t stream, uint64_t ticket, flexlinkNotice_t function, void* argument), (stream, ticket, function, argument)) \
   X(kPlain, ncclResult_t, flexlinkStreamWaitStream, (cudaStream_t stream, cudaStream_t other, uint64_t ticket), (stream, other, ticket)) \
+  X(kPlain, ncclResult_t, flexlinkStreamWriteValue64, (cudaStream_t stream, uint64_t* at, uint64_t value), (stream, at, value)) \
+  X(kPlain, ncclResult_t, flexlinkStreamWaitValue64, (cudaStream_t stream, const uint64_t* at, uint64_t value), (stream, at, value)) \
+  X(kPlain, ncclResult_t, flexlinkStreamCopy, (cudaStream_t stream, void* dst, const void* src, size_t bytes), (stream, dst, src, bytes)) \
   X(kPlain, ncclResult_t, flexlinkCommSetTimeout, (ncclComm_t comm, int64_t timeoutMicros), (comm, timeoutMicros)) \
   X(kPlain, ncclResult_t, flexlinkCommWaitsFor, (ncclComm_t comm, int* rank), (comm, rank))
 
