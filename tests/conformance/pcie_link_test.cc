@@ -34,10 +34,10 @@ uint8_t byteAt(uint32_t frame, size_t i) {
 
 // One end: sends numbered frames of known bytes, and checks those of the other end.
 struct End {
-  std::unique_ptr<PcieLink> link;
   std::vector<std::vector<uint8_t>> out;  // payloads, which stay
   std::vector<std::vector<uint8_t>> in;   // by frame; empty: it had no place
   std::vector<uint32_t> arrived;
+  std::unique_ptr<PcieLink> link;  // ends before the memory that it uses
 
   LinkEvents events() {
     return {[this](const FrameHeader& header) -> uint8_t* {

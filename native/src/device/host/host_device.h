@@ -43,7 +43,7 @@ class HostDevice final : public Device {
   mutable std::mutex mutex_;            // guards all below; a leaf lock
   std::map<uintptr_t, size_t> pinned_;  // bytes, by start
   std::multimap<uintptr_t, std::shared_ptr<ForeignRegion>> opened_;
-  // By handle; replaced as a whole, so that drive() goes over it without the lock.
+  // Replaced as a whole, so that drive() goes over them without the lock.
   std::shared_ptr<const Streams> streams_ = std::make_shared<Streams>();
 };
 
