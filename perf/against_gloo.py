@@ -29,8 +29,8 @@ def ones(count: int, group: dist.ProcessGroup, shared: bool) -> torch.Tensor:
     """float32, in torch's memory or in the backend's."""
     if not shared:
         return torch.ones(count)
-    backend = group._get_backend(torch.device("cpu"))
-    return backend.allocate_tensor(count, dtype=torch.float32, device="cpu").fill_(1)
+    cpu = torch.device("cpu")
+    return group._get_backend(cpu).allocate_tensor(count, dtype=torch.float32, device=cpu).fill_(1)
 
 
 def operations(

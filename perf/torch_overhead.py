@@ -11,8 +11,9 @@ Blocking calls of two ranks, all ways in turns; medians of rank 0 in microsecond
   group      the same through c10d's ProcessGroup, which looks the backend up
   torch      torch.distributed.all_reduce(x)
 
-and what the plugin adds to the C API, of which the loop and torch's binding of the call take
-`nothing`.
+and the first and third also for a rank alone, which waits for nobody: what two ranks take beyond
+that is that one of them comes later, now this and now that, as Python's loop has it. The last line
+is what the plugin adds to the C API, and that without `nothing`, the loop and torch's binding.
 """
 
 from __future__ import annotations
@@ -104,27 +105,34 @@ def main() -> None:
     options = parser.parse_args()
     dist.init_process_group("flexlink")
     rank, size = dist.get_rank(), dist.get_world_size()
+    cpu = torch.device("cpu")
     group = dist.group.WORLD
-    backend = group._get_backend(torch.device("cpu"))
+    lonely = [dist.new_group([each]) for each in range(size)][rank]
+    backend, alone = group._get_backend(cpu), lonely._get_backend(cpu)
     nothing = FakeProcessGroup._create_internal(rank, size, FakeProcessGroup.Options())
     key = [flexlink.unique_id() if rank == 0 else b""]
     dist.broadcast_object_list(key, 0)
     x = torch.zeros(2)
-    with flexlink.Communicator.connect(key[0], rank, size) as comm:
+    connect = flexlink.Communicator.connect
+    with connect(key[0], rank, size) as comm, connect(flexlink.unique_id(), 0, 1) as own:
         ways = {
             "C API": c_api(comm, x),
             "nothing": calls(lambda: nothing.allreduce([x]).wait()),
             "plugin": calls(lambda: backend.allreduce([x]).wait()),
             "group": calls(lambda: group.allreduce([x]).wait()),
             "torch": calls(lambda: dist.all_reduce(x)),
+            "C API alone": c_api(own, x),
+            "plugin alone": calls(lambda: alone.allreduce([x]).wait()),
         }
         took = medians(ways, options.turns, options.times)
     if rank == 0:
         print("| way | us |\n| --- | --- |")
         for name, each in took.items():
             print(f"| {name} | {each:.2f} |")
-        adds = took["plugin"] - took["C API"]
-        print(f"plugin - C API: {adds:.2f} us, without nothing: {adds - took['nothing']:.2f} us")
+        for where in ("", " alone"):
+            adds = took[f"plugin{where}"] - took[f"C API{where}"]
+            own_part = adds - took["nothing"]
+            print(f"plugin - C API{where}: {adds:.2f} us, without nothing: {own_part:.2f} us")
     dist.barrier()
     dist.destroy_process_group()
 
