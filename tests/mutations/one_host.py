@@ -111,8 +111,8 @@ MUTATIONS = (
     Mutation(
         "honest capability: memory of a device that this build lacks is handed out",
         "native/src/api/memory.cc",
-        'if (settings().device == "cuda") {',
-        "if (false) {",
+        "FLEXLINK_TRY(mayCreate());",
+        "",
         "test_unit",
         "ApiEdge.*",
     ),
@@ -167,7 +167,7 @@ MUTATIONS = (
     Mutation(
         "right or an error: a message that came before its sender left is missed",
         "native/src/lane/memory/memory_lane.cc",
-        "return seenLeaving_[at] != polls_;",
+        "return polledSinceEnd(at);",
         "return true;",
         "test_conformance",
         "MemoryLane.AMessageThatCame*",

@@ -5,7 +5,6 @@
 
 #include <net/if.h>
 
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -82,8 +81,7 @@ inline std::string rest(std::istringstream& line) {
 class NicCaseReader {
  public:
   std::vector<NicCase> read() {
-    const auto path = std::filesystem::path(__FILE__).parent_path() / "../data/nic_cases.txt";
-    std::ifstream file(path);
+    std::ifstream file(FLEXLINK_NIC_CASES);
     for (std::string text; std::getline(file, text);) {
       std::istringstream line(text);
       std::string verb;

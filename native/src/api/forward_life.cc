@@ -86,7 +86,9 @@ ncclResult_t noteMade(const VendorApi& vendor, ncclComm_t* place, ncclResult_t r
 }
 
 ncclResult_t groupEnded(const VendorApi& vendor, ncclResult_t result) noexcept {
-  if (!group || group->depth == 0 || --group->depth > 0) return result;
+  if (!group || group->depth == 0) return result;
+  --group->depth;
+  if (group->depth > 0) return result;
   quietly([&] {
     std::vector<Made> made = std::move(group->made);
     group->made.clear();

@@ -127,7 +127,7 @@ namespace internal {
 constinit std::atomic<uintptr_t> mode{kUndecided};
 
 const VendorApi* decideMode() noexcept {
-  static auto& mutex = *new std::mutex;
+  static constinit std::mutex mutex;
   std::lock_guard<std::mutex> lock(mutex);
   uintptr_t decided = mode.load(std::memory_order_acquire);
   if (decided == kUndecided) {

@@ -126,7 +126,6 @@ size_t writeText(char* buffer, size_t capacity, Text&& text) noexcept {
 }  // namespace flexlink
 
 using flexlink::Code;
-using flexlink::makeStatus;
 using flexlink::Status;
 
 FLEXLINK_API(ncclResult_t, ncclParamBind, (ncclParamHandle_t * out, const char* key)) {

@@ -43,10 +43,12 @@ uint64_t mixed(uint64_t hash, uint64_t more) {
 
 // The program's memory, which it may have freed since: so the kernel reads it.
 ncclComm_t peek(const ncclComm_t* place) {
-  ncclComm_t value = nullptr;
-  iovec to{&value, sizeof value};
-  iovec from{const_cast<ncclComm_t*>(place), sizeof value};
-  return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == sizeof value ? value : nullptr;
+  constexpr size_t kBytes = sizeof(uintptr_t);
+  uintptr_t value = 0;
+  iovec to{&value, kBytes};
+  iovec from{static_cast<void*>(const_cast<ncclComm_t*>(place)), kBytes};
+  if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) != kBytes) return nullptr;
+  return reinterpret_cast<ncclComm_t>(value);
 }
 
 // What was told of a communicator whose handle came later.

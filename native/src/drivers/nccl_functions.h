@@ -136,8 +136,8 @@ static_assert(static_cast<int>(FunctionKind::kWaitSignal) ==
   X(kPlain, ncclResult_t, ncclLsaBarrierCreateRequirement, (ncclTeam_t team, int nBarriers, ncclLsaBarrierHandle_t* outHandle, ncclDevResourceRequirements_t* outReq), (team, nBarriers, outHandle, outReq)) \
   X(kPlain, ncclResult_t, ncclGinBarrierCreateRequirement, (ncclComm_t comm, ncclTeam_t team, int nBarriers, ncclGinBarrierHandle_t* outHandle, ncclDevResourceRequirements_t* outReq), (comm, team, nBarriers, outHandle, outReq)) \
   X(kPlain, ncclResult_t, ncclLLA2ACreateRequirement, (int nBlocks, int nSlots, ncclLLA2AHandle_t* outHandle, ncclDevResourceRequirements_t* outReq), (nBlocks, nSlots, outHandle, outReq)) \
-  X(kPlain, ncclResult_t, ncclGinOutboxCreateRequirement, (int nBlocks, int size_log2, ncclGinOutboxHandle* outHandle, ncclDevResourceRequirements_t* outReq), (nBlocks, size_log2, outHandle, outReq)) \
-  X(kPlain, ncclResult_t, ncclGinInboxA2ACreateRequirement, (ncclTeam_t peers, int nBlocks, int size_log2, ncclGinInboxA2AHandle* outHandle, ncclDevResourceRequirements_t* outReq), (peers, nBlocks, size_log2, outHandle, outReq)) \
+  X(kPlain, ncclResult_t, ncclGinOutboxCreateRequirement, (int nBlocks, int sizeLog2, ncclGinOutboxHandle* outHandle, ncclDevResourceRequirements_t* outReq), (nBlocks, sizeLog2, outHandle, outReq)) \
+  X(kPlain, ncclResult_t, ncclGinInboxA2ACreateRequirement, (ncclTeam_t peers, int nBlocks, int sizeLog2, ncclGinInboxA2AHandle* outHandle, ncclDevResourceRequirements_t* outReq), (peers, nBlocks, sizeLog2, outHandle, outReq)) \
   X(kPlain, int, ncclLLA2ACalcSlots, (int maxElts, int maxEltSize), (maxElts, maxEltSize))
 
 #define FLEXLINK_NCCL_FUNCTIONS(X) \
