@@ -1,24 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lane/vendor/vendor_comm.h"
 
+#include <string>
+
 namespace flexlink {
 
 Status VendorComm::possibleWith(const VendorApi& api) {
-  auto lacks = [&](const char* what) {
-    return makeStatus(Code::kInvalidArgument, "no vendor lane with %s: %s", api.path.c_str(), what);
+  struct Need {
+    bool there;
+    const char* name;
   };
 #define NEED(name) \
-  if (api.name == nullptr) return lacks("it has no " #name);
-  NEED(ncclGetErrorString)
-  NEED(ncclGetLastError) NEED(ncclGetUniqueId) NEED(ncclCommInitRankConfig)
-      NEED(ncclCommGetAsyncError) NEED(ncclCommAbort) NEED(ncclCommDestroy) NEED(ncclGroupStart)
-          NEED(ncclGroupEnd) NEED(ncclAllGather) NEED(ncclReduceScatter) NEED(ncclAllReduce)
-              NEED(ncclBroadcast) NEED(ncclReduce) NEED(ncclSend) NEED(ncclRecv)
-                  NEED(ncclRedOpCreatePreMulSum) NEED(ncclRedOpDestroy)
+  Need { api.name != nullptr, #name }
+  const Need needs[] = {NEED(ncclGetErrorString),
+                        NEED(ncclGetLastError),
+                        NEED(ncclGetUniqueId),
+                        NEED(ncclCommInitRankConfig),
+                        NEED(ncclCommGetAsyncError),
+                        NEED(ncclCommAbort),
+                        NEED(ncclCommDestroy),
+                        NEED(ncclGroupStart),
+                        NEED(ncclGroupEnd),
+                        NEED(ncclAllGather),
+                        NEED(ncclReduceScatter),
+                        NEED(ncclAllReduce),
+                        NEED(ncclBroadcast),
+                        NEED(ncclReduce),
+                        NEED(ncclSend),
+                        NEED(ncclRecv),
+                        NEED(ncclRedOpCreatePreMulSum),
+                        NEED(ncclRedOpDestroy)};
 #undef NEED
-                      bool streams = api.flexlinkStreamCreate != nullptr &&
-                                     api.flexlinkStreamDestroy != nullptr &&
-                                     api.flexlinkStreamQuery != nullptr;
+  auto lacks = [&](const std::string& what) {
+    return makeStatus(Code::kInvalidArgument, "no vendor lane with %s: %s", api.path.c_str(),
+                      what.c_str());
+  };
+  for (const Need& need : needs) {
+    if (!need.there) return lacks(std::string("it has no ") + need.name);
+  }
+  bool streams = api.flexlinkStreamCreate != nullptr && api.flexlinkStreamDestroy != nullptr &&
+                 api.flexlinkStreamQuery != nullptr;
   return streams ? Status() : lacks("it does not work on host memory");
 }
 
