@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "api/config.h"
@@ -12,6 +14,8 @@
 #include "api/forward.h"
 #include "api/mode.h"
 #include "base/hash.h"
+#include "base/log.h"
+#include "comm/side_id.h"
 
 namespace flexlink {
 
@@ -37,6 +41,8 @@ struct Made {
 struct Group {
   int depth = 0;
   std::vector<Made> made;
+  std::unique_ptr<CutCalls> cuts;     // null: none
+  ncclResult_t failed = ncclSuccess;  // how the first of its calls that failed did so
 };
 thread_local std::unique_ptr<Group> group;
 
@@ -64,7 +70,8 @@ void record(const VendorApi& vendor, Made made, ncclResult_t result) {
     if (result == ncclInProgress) expectPassed(made.place, std::move(made.facts));
     return;
   }
-  dropPassed(*made.place, ProbeState::kClosed);  // its address is that of one long gone
+  // Its address is that of one long gone.
+  if (auto side = dropPassed(*made.place, ProbeState::kClosed)) side->abort();
   addPassed(vendor, *made.place, std::move(made.facts), result == ncclSuccess);
 }
 
@@ -83,6 +90,33 @@ ncclResult_t noteMade(const VendorApi& vendor, ncclComm_t* place, ncclResult_t r
   return result;
 }
 
+// Where the ranks' own lanes meet, if they are wanted.
+std::optional<UniqueId> sideIn(const VendorApi& vendor, const ncclUniqueId& id) {
+  if (!sideShares(vendor)) return {};
+  std::optional<UniqueId> side = findSide(id);
+  if (!side) {
+    FLEXLINK_WARN(
+        "the vendor's library alone carries all: the unique id was made without FlexLink, "
+        "or without FLEXLINK_LANES");
+  }
+  return side;
+}
+
+PassedFacts factsOf(const VendorApi& vendor, int rank, int ranks, const ncclUniqueId& id,
+                    const ncclConfig_t* config) {
+  return {rank, ranks, hashOf(id), 0, nameIn(config), sideIn(vendor, id)};
+}
+
+// Adds to the id where lanes of ours meet.
+Status addSideTo(ncclUniqueId* id) {
+  guardAgainstFork();
+  FLEXLINK_TRY_ASSIGN(SocketAddress door, myDoor());
+  std::optional<Cookie> cookie = addSide(door, randomCookie(), id);
+  if (!cookie) return makeStatus(Code::kInternal, "there is no room in the vendor's unique id");
+  admitCookie(*cookie);
+  return {};
+}
+
 ncclResult_t groupEnded(const VendorApi& vendor, ncclResult_t result) noexcept {
   if (!group || group->depth == 0 || --group->depth > 0) return result;
   quietly([&] {
@@ -94,6 +128,17 @@ ncclResult_t groupEnded(const VendorApi& vendor, ncclResult_t result) noexcept {
   return result;
 }
 
+// At the end of the outermost group: what lanes of ours are to carry of it; null: nothing. *failed:
+// how one of its calls has failed; then nothing of it is to run.
+std::unique_ptr<CutCalls> takeCuts(ncclResult_t* failed) {
+  *failed = ncclSuccess;
+  if (!group || group->depth != 1) return nullptr;
+  *failed = std::exchange(group->failed, ncclSuccess);
+  std::unique_ptr<CutCalls> cuts = std::move(group->cuts);
+  if (*failed != ncclSuccess) cuts = nullptr;
+  return cuts;
+}
+
 // All communicators of ncclCommInitAll are of this process.
 uint64_t freshId() {
   static std::atomic<uint64_t> made{0};  // relaxed: any order of numbers does
@@ -102,6 +147,16 @@ uint64_t freshId() {
 }
 
 }  // namespace
+
+CutCalls* cutsOfGroup(const VendorApi& vendor) {
+  if (!group || group->depth == 0) return nullptr;
+  if (!group->cuts) group->cuts = std::make_unique<CutCalls>(vendor);
+  return group->cuts.get();
+}
+
+void failGroup(ncclResult_t result) noexcept {
+  if (group && group->depth > 0 && group->failed == ncclSuccess) group->failed = result;
+}
 
 namespace life {
 
@@ -114,12 +169,36 @@ const char* ncclGetLastError(ncclComm_t comm) noexcept {
   return HAND_OVER(ncclGetLastError, comm);
 }
 
+ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) noexcept {
+  const VendorApi& vendor = *passThrough();
+  ncclResult_t result = HAND_OVER(ncclGetUniqueId, uniqueId);
+  if (result != ncclSuccess || uniqueId == nullptr) return result;
+  quietly([&] {
+    if (!sideShares(vendor)) return;
+    Status status = addSideTo(uniqueId);
+    if (!status.ok()) FLEXLINK_WARN("the vendor's library alone carries all: %s", status.text());
+  });
+  return result;
+}
+
+// Ours first: whoever waits in it hears why.
+ncclResult_t ncclCommRevoke(ncclComm_t comm, int revokeFlags) noexcept {
+  quietly([&] {
+    std::shared_ptr<Side> side = sideOf(comm);
+    if (side) side->giveUp(makeStatus(Code::kInvalidUsage, "the communicator was revoked"));
+  });
+  return HAND_OVER(ncclCommRevoke, comm, revokeFlags);
+}
+
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) noexcept {
   ncclResult_t result = HAND_OVER(ncclCommGetAsyncError, comm, asyncError);
   if (result == ncclSuccess && asyncError != nullptr) {
     quietly([&] {
       if (*asyncError == ncclSuccess) (void)usePassed(*passThrough(), comm);
       settlePassed(comm, *asyncError);
+      std::shared_ptr<Side> side = sideOf(comm);
+      Status failure = side ? side->failure() : Status();
+      if (!failure.ok()) *asyncError = ourResult(failure);
     });
   }
   return result;
@@ -128,26 +207,22 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) no
 ncclResult_t ncclCommInitRank(ncclComm_t* comm, int nranks, ncclUniqueId commId,
                               int rank) noexcept {
   return noteMade(*passThrough(), comm, HAND_OVER(ncclCommInitRank, comm, nranks, commId, rank),
-                  [&] {
-                    return PassedFacts{rank, nranks, hashOf(commId)};
-                  });
+                  [&] { return factsOf(*passThrough(), rank, nranks, commId, nullptr); });
 }
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank,
                                     ncclConfig_t* config) noexcept {
   return noteMade(*passThrough(), comm,
-                  HAND_OVER(ncclCommInitRankConfig, comm, nranks, commId, rank, config), [&] {
-                    return PassedFacts{rank, nranks, hashOf(commId), 0, nameIn(config)};
-                  });
+                  HAND_OVER(ncclCommInitRankConfig, comm, nranks, commId, rank, config),
+                  [&] { return factsOf(*passThrough(), rank, nranks, commId, config); });
 }
 
 ncclResult_t ncclCommInitRankScalable(ncclComm_t* newcomm, int nranks, int myrank, int nId,
                                       ncclUniqueId* commIds, ncclConfig_t* config) noexcept {
   ncclResult_t result =
       HAND_OVER(ncclCommInitRankScalable, newcomm, nranks, myrank, nId, commIds, config);
-  return noteMade(*passThrough(), newcomm, result, [&] {
-    return PassedFacts{myrank, nranks, hashOf(commIds[0]), 0, nameIn(config)};
-  });
+  return noteMade(*passThrough(), newcomm, result,
+                  [&] { return factsOf(*passThrough(), myrank, nranks, commIds[0], config); });
 }
 
 ncclResult_t ncclCommInitAll(ncclComm_t* comm, int ndev, const int* devlist) noexcept {
@@ -173,6 +248,11 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* newc
 
 ncclResult_t ncclCommShrink(ncclComm_t comm, int* excludeRanksList, int excludeRanksCount,
                             ncclComm_t* newcomm, ncclConfig_t* config, int shrinkFlags) noexcept {
+  quietly([&] {
+    std::shared_ptr<Side> side = (shrinkFlags & NCCL_SHRINK_ABORT) != 0 ? sideOf(comm) : nullptr;
+    if (!side) return;
+    side->giveUp(makeStatus(Code::kInvalidUsage, "ncclCommShrink with NCCL_SHRINK_ABORT"));
+  });
   ncclResult_t result = HAND_OVER(ncclCommShrink, comm, excludeRanksList, excludeRanksCount,
                                   newcomm, config, shrinkFlags);
   return noteMade(*passThrough(), newcomm, result, [&] {
@@ -202,17 +282,23 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm) noexcept {
 
 // From the moment that the vendor frees it, its address may be that of another one.
 ncclResult_t ncclCommDestroy(ncclComm_t comm) noexcept {
-  quietly([&] { dropPassed(comm, ProbeState::kClosed); });
+  quietly([&] {
+    if (auto side = dropPassed(comm, ProbeState::kClosed)) side->destroy();
+  });
   return HAND_OVER(ncclCommDestroy, comm);
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) noexcept {
-  quietly([&] { dropPassed(comm, ProbeState::kAborted); });
+  quietly([&] {
+    if (auto side = dropPassed(comm, ProbeState::kAborted)) side->abort();
+  });
   return HAND_OVER(ncclCommAbort, comm);
 }
 
 ncclResult_t flexlinkCommLeave(ncclComm_t comm) noexcept {
-  quietly([&] { dropPassed(comm, ProbeState::kClosed); });
+  quietly([&] {
+    if (auto side = dropPassed(comm, ProbeState::kClosed)) side->destroy();
+  });
   return HAND_OVER(flexlinkCommLeave, comm);
 }
 
@@ -229,10 +315,26 @@ ncclResult_t ncclGroupStart() noexcept {
 
 ncclResult_t ncclGroupEnd() noexcept {
   const VendorApi& vendor = *passThrough();
-  return groupEnded(vendor, handOver(vendor, "ncclGroupEnd", vendor.ncclGroupEnd));
+  ncclResult_t failed = ncclSuccess;
+  std::unique_ptr<CutCalls> cuts = takeCuts(&failed);
+  Status entered;
+  if (cuts) {
+    entered = makeStatus(Code::kSystem, "no memory for a group");
+    quietly([&] { entered = cuts->enter(); });
+  }
+  if (!entered.ok()) {
+    cuts->giveUp(entered);
+    (void)ncclGroupSimulateEnd(nullptr);  // nothing of it runs
+    return ourResult(entered);
+  }
+  ncclResult_t result = groupEnded(vendor, handOver(vendor, "ncclGroupEnd", vendor.ncclGroupEnd));
+  if (cuts) return cuts->leave(result);
+  return good(result) && failed != ncclSuccess ? failed : result;
 }
 
 ncclResult_t ncclGroupSimulateEnd(ncclSimInfo_t* simInfo) noexcept {
+  ncclResult_t failed = ncclSuccess;
+  (void)takeCuts(&failed);
   return groupEnded(*passThrough(), HAND_OVER(ncclGroupSimulateEnd, simInfo));
 }
 

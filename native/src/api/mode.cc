@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/settings.h"
+#include "comm/side.h"
 #include "drivers/libcuda.h"
 
 namespace flexlink {
@@ -42,8 +43,10 @@ const VendorApi* choose() {
   std::vector<VendorPlace> places = vendorPlaces(searchFacts(settings().vendorPath), listFolder);
   FoundVendor found = findVendor(places, &tried);
   if (found.api != nullptr) {
-    FLEXLINK_INFO(kInit, "every call passes through to %s, NCCL %s (%s); lanes: vendor alone",
-                  found.api->path.c_str(), versionText(found.api->version).c_str(), found.why);
+    FLEXLINK_INFO(
+        kInit, "every call passes through to %s, NCCL %s (%s); lanes: vendor%s",
+        found.api->path.c_str(), versionText(found.api->version).c_str(), found.why,
+        sideShares(*found.api) ? ", and ours beside it where all ranks have them" : " alone");
     return found.api;
   }
   bool asked = settings().device == "cuda" || settings().passThrough == "1";

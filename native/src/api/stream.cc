@@ -94,7 +94,7 @@ FLEXLINK_API(ncclResult_t, flexlinkStreamRecord, (cudaStream_t stream, uint64_t*
 }
 
 FLEXLINK_API(ncclResult_t, flexlinkStreamWait,
-                 (cudaStream_t stream, uint64_t ticket, int64_t timeoutMicros)) {
+             (cudaStream_t stream, uint64_t ticket, int64_t timeoutMicros)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host;
     FLEXLINK_TRY(need(stream, &host));
@@ -108,7 +108,7 @@ FLEXLINK_API(ncclResult_t, flexlinkStreamWait,
 }
 
 FLEXLINK_API(ncclResult_t, flexlinkStreamWaitStream,
-                 (cudaStream_t stream, cudaStream_t other, uint64_t ticket)) {
+             (cudaStream_t stream, cudaStream_t other, uint64_t ticket)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host, first;
     FLEXLINK_TRY(need(stream, &host));
@@ -120,8 +120,7 @@ FLEXLINK_API(ncclResult_t, flexlinkStreamWaitStream,
 }
 
 FLEXLINK_API(ncclResult_t, flexlinkStreamNotify,
-                 (cudaStream_t stream, uint64_t ticket, flexlinkNotice_t function,
-                  void* argument)) {
+             (cudaStream_t stream, uint64_t ticket, flexlinkNotice_t function, void* argument)) {
   return guarded([&]() -> Status {
     std::shared_ptr<HostStream> host;
     FLEXLINK_TRY(need(stream, &host));
@@ -132,24 +131,24 @@ FLEXLINK_API(ncclResult_t, flexlinkStreamNotify,
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWriteValue64,
-                 (cudaStream_t stream, uint64_t* at, uint64_t value)) {
+FLEXLINK_API(ncclResult_t, flexlinkStreamWriteValue64,
+             (cudaStream_t stream, uint64_t* at, uint64_t value)) {
   return guarded([&]() -> Status {
     FLEXLINK_TRY(checkCounter(at));
     return enqueue(stream, StreamWork::writeValue(at, value));
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamWaitValue64,
-                 (cudaStream_t stream, const uint64_t* at, uint64_t value)) {
+FLEXLINK_API(ncclResult_t, flexlinkStreamWaitValue64,
+             (cudaStream_t stream, const uint64_t* at, uint64_t value)) {
   return guarded([&]() -> Status {
     FLEXLINK_TRY(checkCounter(at));
     return enqueue(stream, StreamWork::waitValue(at, value));
   });
 }
 
-FLEXLINK_OWN_API(ncclResult_t, flexlinkStreamCopy,
-                 (cudaStream_t stream, void* dst, const void* src, size_t bytes)) {
+FLEXLINK_API(ncclResult_t, flexlinkStreamCopy,
+             (cudaStream_t stream, void* dst, const void* src, size_t bytes)) {
   return guarded([&]() -> Status {
     if (bytes != 0 && (dst == nullptr || src == nullptr)) {
       return makeStatus(Code::kInvalidArgument, "the memory to copy %s is NULL",

@@ -210,7 +210,9 @@ Status Creation::makeCard(std::string* bytes) {
   sched_getaffinity(0, sizeof cpus, &cpus);
   static_assert(sizeof cpus == sizeof card.cpus);
   memcpy(card.cpus, &cpus, sizeof cpus);
-  FLEXLINK_TRY_ASSIGN(card.vendor, myVendorCard(parts_.rank == 0));
+  if (!plan_.aside) {
+    FLEXLINK_TRY_ASSIGN(card.vendor, myVendorCard(parts_.rank == 0));
+  }
   *bytes = asBytes(card);
   return {};
 }
@@ -454,10 +456,14 @@ Status startCreation(ncclComm* shell, CreationPlan plan) {
   guardAgainstFork();
   FLEXLINK_TRY_ASSIGN([[maybe_unused]] Engine * engine, Engine::instance());
   FLEXLINK_TRY_ASSIGN(Reactor * reactor, Reactor::instance());
-  double limit = settings().initTimeoutSeconds;
+  double limit = plan.limitSeconds;
+  if (limit > 0) plan.meeting.deadlineNanos = nowNanos() + static_cast<int64_t>(limit * 1e9);
+  if (limit <= 0) limit = settings().initTimeoutSeconds;
   // A little longer than the door waits, so that the door's answer, which knows who is missing,
   // wins.
-  if (limit > 0) plan.meeting.deadlineNanos = nowNanos() + static_cast<int64_t>((limit + 1) * 1e9);
+  if (limit > 0 && plan.meeting.deadlineNanos == 0) {
+    plan.meeting.deadlineNanos = nowNanos() + static_cast<int64_t>((limit + 1) * 1e9);
+  }
   shell->blocking = plan.config.blocking;
   auto creation = std::make_shared<Creation>(shell, std::move(plan));
   {

@@ -23,6 +23,8 @@ struct CreationPlan {
   std::vector<Attendant> attendants;  // known from the parent; empty for a world
   CommConfig config;
   int device = 0;
+  bool aside = false;  // beside the vendor, whose communicator the program holds: our lanes alone
+  double limitSeconds = 0;  // for the meeting; 0: FLEXLINK_INIT_TIMEOUT
 };
 
 // Starts it; the shell becomes kReady, kFailed or (no colour) kGone. Any thread.

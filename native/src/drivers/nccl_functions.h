@@ -63,6 +63,8 @@ static_assert(static_cast<int>(FunctionKind::kWaitSignal) ==
   X(kWaitSignal, ncclResult_t, ncclWaitSignal, (int nDesc, ncclWaitSignalDesc_t* signalDescs, ncclComm_t comm, cudaStream_t stream), (nDesc, signalDescs, comm, stream))
 
 #define FLEXLINK_NCCL_LIFE(X) \
+  X(kLife, ncclResult_t, ncclGetUniqueId, (ncclUniqueId* uniqueId), (uniqueId)) \
+  X(kLife, ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags), (comm, revokeFlags)) \
   X(kLife, const char*, ncclGetLastError, (ncclComm_t comm), (comm)) \
   X(kLife, ncclResult_t, ncclCommGetAsyncError, (ncclComm_t comm, ncclResult_t* asyncError), (comm, asyncError)) \
   X(kLife, ncclResult_t, ncclCommInitRank, (ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank), (comm, nranks, commId, rank)) \
@@ -83,8 +85,6 @@ static_assert(static_cast<int>(FunctionKind::kWaitSignal) ==
   X(kPlain, ncclResult_t, ncclGetVersion, (int* version), (version)) \
   X(kPlain, const char*, ncclGetErrorString, (ncclResult_t result), (result)) \
   X(kPlain, void, ncclResetDebugInit, (void), ()) \
-  X(kPlain, ncclResult_t, ncclGetUniqueId, (ncclUniqueId* uniqueId), (uniqueId)) \
-  X(kPlain, ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags), (comm, revokeFlags)) \
   X(kPlain, ncclResult_t, ncclCommGetUniqueId, (ncclComm_t comm, ncclUniqueId* uniqueId), (comm, uniqueId)) \
   X(kPlain, ncclResult_t, ncclCommCount, (const ncclComm_t comm, int* count), (comm, count)) \
   X(kPlain, ncclResult_t, ncclCommCuDevice, (const ncclComm_t comm, int* device), (comm, device)) \
@@ -155,6 +155,9 @@ static_assert(static_cast<int>(FunctionKind::kWaitSignal) ==
   X(kPlain, ncclResult_t, flexlinkStreamWait, (cudaStream_t stream, uint64_t ticket, int64_t timeoutMicros), (stream, ticket, timeoutMicros)) \
   X(kPlain, ncclResult_t, flexlinkStreamNotify, (cudaStream_t stream, uint64_t ticket, flexlinkNotice_t function, void* argument), (stream, ticket, function, argument)) \
   X(kPlain, ncclResult_t, flexlinkStreamWaitStream, (cudaStream_t stream, cudaStream_t other, uint64_t ticket), (stream, other, ticket)) \
+  X(kPlain, ncclResult_t, flexlinkStreamWriteValue64, (cudaStream_t stream, uint64_t* at, uint64_t value), (stream, at, value)) \
+  X(kPlain, ncclResult_t, flexlinkStreamWaitValue64, (cudaStream_t stream, const uint64_t* at, uint64_t value), (stream, at, value)) \
+  X(kPlain, ncclResult_t, flexlinkStreamCopy, (cudaStream_t stream, void* dst, const void* src, size_t bytes), (stream, dst, src, bytes)) \
   X(kPlain, ncclResult_t, flexlinkCommSetTimeout, (ncclComm_t comm, int64_t timeoutMicros), (comm, timeoutMicros)) \
   X(kPlain, ncclResult_t, flexlinkCommWaitsFor, (ncclComm_t comm, int* rank), (comm, rank))
 
