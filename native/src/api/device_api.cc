@@ -32,11 +32,6 @@ constexpr int kNoRank = -1;
 }  // namespace
 }  // namespace flexlink
 
-using flexlink::kEmptyTeam;
-using flexlink::kNoRank;
-using flexlink::refuse;
-using flexlink::refuseWith;
-
 // Encryption: also "none" is refused, so that success never reads as protection.
 FLEXLINK_API(ncclResult_t, ncclSetEncryption, (const ncclEncryptionConfig_t*)) {
   return flexlink::guarded([] {
