@@ -56,13 +56,7 @@ class Operations:
             op,
             send,
             lambda number: self._lib.ncclAllReduce(
-                send.pointer,
-                recv.pointer,
-                count,
-                kind,
-                number,
-                self._open(),
-                self._queue.on(send, recv),
+                send.pointer, recv.pointer, count, kind, number, *self._on(send, recv)
             ),
         )
         return self._done(code, x if out is None else out, (send, recv), async_)
@@ -96,8 +90,7 @@ class Operations:
                 kind,
                 number,
                 root,
-                self._open(),
-                self._queue.on(send, recv),
+                *self._on(send, recv),
             ),
         )
         result = (x if out is None else out) if mine else None
@@ -109,7 +102,7 @@ class Operations:
         block = view(x, "x", writable=self.rank != root)
         kind, count = wire(block, reduces=False)
         code = self._lib.ncclBroadcast(
-            block.pointer, block.pointer, count, kind, root, self._open(), self._queue.on(block)
+            block.pointer, block.pointer, count, kind, root, *self._on(block)
         )
         return self._done(code, x, block, async_)
 
@@ -126,7 +119,7 @@ class Operations:
         recv = self._matching(out, send, send.elements * self.size, "all_gather")
         kind, count = wire(send, reduces=False)
         code = self._lib.ncclAllGather(
-            send.pointer, recv.pointer, count, kind, self._open(), self._queue.on(send, recv)
+            send.pointer, recv.pointer, count, kind, *self._on(send, recv)
         )
         return self._done(code, out, (send, recv), async_)
 
@@ -150,13 +143,7 @@ class Operations:
             op,
             send,
             lambda number: self._lib.ncclReduceScatter(
-                send.pointer,
-                recv.pointer,
-                count,
-                kind,
-                number,
-                self._open(),
-                self._queue.on(send, recv),
+                send.pointer, recv.pointer, count, kind, number, *self._on(send, recv)
             ),
         )
         return self._done(code, out, (send, recv), async_)
@@ -175,7 +162,7 @@ class Operations:
         recv = self._matching(out, send, send.elements, "all_to_all")
         kind, count = wire(send._replace(elements=block), reduces=False)
         code = self._lib.ncclAlltoAll(
-            send.pointer, recv.pointer, count, kind, self._open(), self._queue.on(send, recv)
+            send.pointer, recv.pointer, count, kind, *self._on(send, recv)
         )
         return self._done(code, out, (send, recv), async_)
 
@@ -194,7 +181,7 @@ class Operations:
             recv = self._matching(result, send, send.elements * self.size, "gather")
         kind, count = wire(send, reduces=False)
         code = self._lib.ncclGather(
-            send.pointer, recv.pointer, count, kind, root, self._open(), self._queue.on(send, recv)
+            send.pointer, recv.pointer, count, kind, root, *self._on(send, recv)
         )
         return self._done(code, result, (send, recv), async_)
 
@@ -221,7 +208,7 @@ class Operations:
             recv = self._matching(out, send, block, "scatter")
         kind, count = wire(recv._replace(elements=block), reduces=False)
         code = self._lib.ncclScatter(
-            send.pointer, recv.pointer, count, kind, root, self._open(), self._queue.on(send, recv)
+            send.pointer, recv.pointer, count, kind, root, *self._on(send, recv)
         )
         return self._done(code, out, (send, recv), async_)
 
@@ -240,9 +227,7 @@ class Operations:
         self._check_rank(peer, "peer")
         block = view(x, "x")
         kind, count = wire(block, reduces=False)
-        code = self._lib.ncclSend(
-            block.pointer, count, kind, peer, self._open(), self._queue.on(block)
-        )
+        code = self._lib.ncclSend(block.pointer, count, kind, peer, *self._on(block))
         return self._done(code, x, block, async_)
 
     def recv(self, x: Any, peer: int, *, async_: bool = False) -> Any:
@@ -250,9 +235,7 @@ class Operations:
         self._check_rank(peer, "peer")
         block = view(x, "x", writable=True)
         kind, count = wire(block, reduces=False)
-        code = self._lib.ncclRecv(
-            block.pointer, count, kind, peer, self._open(), self._queue.on(block)
-        )
+        code = self._lib.ncclRecv(block.pointer, count, kind, peer, *self._on(block))
         return self._done(code, x, block, async_)
 
     def group(self) -> AbstractContextManager[None]:
@@ -266,6 +249,10 @@ class Operations:
         if comm is None:
             raise InvalidUsage("this communicator was closed or aborted; make a new one")
         return comm
+
+    def _on(self, *views: View) -> tuple[Any, Any]:
+        """The last two arguments of a call on this memory: communicator and stream."""
+        return self._open(), self._queue.on(*views)
 
     def _done(self, code: int, result: Any, buffers: object, async_: bool) -> Any:
         if code != SUCCESS:

@@ -19,6 +19,10 @@ from pathlib import Path
 from gpu_check import FAILED, NOT_RUN, PASSED, Figures, Outcome, Step
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))  # nothing is installed yet
+
+from flexlink.vendor import wheel_library  # noqa: E402
+
 FOLDER = ROOT / "build" / "gpu-check"
 PACKAGES = (
     "setuptools>=77",
@@ -113,13 +117,8 @@ def ratio_figures(text: str) -> Figures:
 
 
 def vendor_library() -> str:
-    """The vendor's libnccl of this Python's wheels, or "" where there is none."""
-    spec = importlib.util.find_spec("nvidia")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "nccl" / "lib" / "libnccl.so.2"
-        if path.exists():
-            return str(path)
-    return os.environ.get("FLEXLINK_NCCL_PATH", "")
+    """The vendor's libnccl of this Python's wheels, or FLEXLINK_NCCL_PATH; "" for none."""
+    return str(wheel_library() or os.environ.get("FLEXLINK_NCCL_PATH", ""))
 
 
 def first_gpu() -> tuple[Figures, str]:

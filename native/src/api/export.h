@@ -19,7 +19,7 @@
 #define FLEXLINK_API(result, name, args) result flexlink::own::name args
 
 namespace flexlink::own {
-#define X(kind, result, name, parameters, arguments) result name parameters;
+#define X(result, name, parameters, ...) result name parameters;
 FLEXLINK_NCCL_FUNCTIONS(X)
 FLEXLINK_HOST_FUNCTIONS(X)
 #undef X

@@ -23,66 +23,48 @@
 #define FLEXLINK_ALONE(result, name, parameters) \
   extern "C" __attribute__((FLEXLINK_NOTHROW visibility("default"))) result name parameters
 
-namespace flexlink {
-namespace {
+// The list's "(a, b)" behind other arguments.
+#define FLEXLINK_AND(...) __VA_OPT__(, ) __VA_ARGS__
 
-// vendor.name with the arguments that follow.
-template <FunctionKind kKind, typename Function>
-struct Door {
-  const VendorApi& vendor;
-  const char* name;
-  Function function;
-
-  template <typename... Arguments>
-  auto operator()(Arguments... arguments) const noexcept {
-    if (InsideVendor::now()) return function(arguments...);
-    if constexpr (kKind < FunctionKind::kLife) {
-      return handOverCall(static_cast<Collective>(kKind), vendor, name, function, arguments...);
-    } else {
-      return handOver(vendor, name, function, arguments...);
-    }
-  }
-};
-
-template <FunctionKind kKind, typename Function>
-Door<kKind, Function> door(const VendorApi& vendor, const char* name, Function function) {
-  return {vendor, name, function};
-}
-
-}  // namespace
-}  // namespace flexlink
-
-#define FLEXLINK_BODY(kind, name, arguments)                                                     \
-  {                                                                                              \
-    const flexlink::VendorApi* vendor = flexlink::passThrough();                                 \
-    if (vendor == nullptr) return flexlink::own::name arguments;                                 \
-    return flexlink::door<flexlink::FunctionKind::kind>(*vendor, #name, vendor->name) arguments; \
-  }
-#define FLEXLINK_LIFE_BODY(name, arguments)                           \
+// In pass-through calls that the vendor makes while it is called go straight to it.
+#define FLEXLINK_BODY(name, arguments, handedOver)                    \
   {                                                                   \
     const flexlink::VendorApi* vendor = flexlink::passThrough();      \
     if (vendor == nullptr) return flexlink::own::name arguments;      \
     if (flexlink::InsideVendor::now()) return vendor->name arguments; \
-    return flexlink::life::name arguments;                            \
+    return handedOver;                                                \
   }
+#define FLEXLINK_CALL_BODY(name, arguments, kind)                                  \
+  FLEXLINK_BODY(name, arguments,                                                   \
+                flexlink::handOverCall(flexlink::Collective::kind, *vendor, #name, \
+                                       vendor->name FLEXLINK_AND arguments))
+#define FLEXLINK_PLAIN_BODY(name, arguments) \
+  FLEXLINK_BODY(name, arguments,             \
+                flexlink::handOver(*vendor, #name, vendor->name FLEXLINK_AND arguments))
+#define FLEXLINK_LIFE_BODY(name, arguments) \
+  FLEXLINK_BODY(name, arguments, flexlink::life::name arguments)
 
-#define X(kind, result, name, parameters, arguments) \
-  FLEXLINK_TWINS(result, name, parameters) FLEXLINK_BODY(kind, name, arguments)
+#define X(result, name, parameters, arguments, kind) \
+  FLEXLINK_TWINS(result, name, parameters) FLEXLINK_CALL_BODY(name, arguments, kind)
 FLEXLINK_NCCL_CALLS(X)
+#undef X
+
+#define X(result, name, parameters, arguments) \
+  FLEXLINK_TWINS(result, name, parameters) FLEXLINK_PLAIN_BODY(name, arguments)
 FLEXLINK_NCCL_PLAIN(X)
 #undef X
 
-#define X(kind, result, name, parameters, arguments) \
+#define X(result, name, parameters, arguments) \
   FLEXLINK_TWINS(result, name, parameters) FLEXLINK_LIFE_BODY(name, arguments)
 FLEXLINK_NCCL_LIFE(X)
 #undef X
 
-#define X(kind, result, name, parameters, arguments) \
-  FLEXLINK_ALONE(result, name, parameters) FLEXLINK_BODY(kind, name, arguments)
+#define X(result, name, parameters, arguments) \
+  FLEXLINK_ALONE(result, name, parameters) FLEXLINK_PLAIN_BODY(name, arguments)
 FLEXLINK_HOST_PLAIN(X)
 #undef X
 
-#define X(kind, result, name, parameters, arguments) \
+#define X(result, name, parameters, arguments) \
   FLEXLINK_ALONE(result, name, parameters) FLEXLINK_LIFE_BODY(name, arguments)
 FLEXLINK_HOST_LIFE(X)
 #undef X

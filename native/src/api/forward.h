@@ -37,7 +37,7 @@ Value handOver(const VendorApi& vendor, const char* name, Value (*function)(Argu
   [[maybe_unused]] InsideVendor inside;
   if constexpr (std::is_same_v<Value, ncclResult_t>) {
     ncclResult_t result = function(arguments...);
-    if (result != ncclSuccess && result != ncclInProgress) lastFailureIsOurs = false;
+    if (!taken(result)) lastFailureIsOurs = false;
     return result;
   } else {
     return function(arguments...);

@@ -49,8 +49,6 @@ void quietly(Body&& body) noexcept {
   }
 }
 
-bool good(ncclResult_t result) { return result == ncclSuccess || result == ncclInProgress; }
-
 uint64_t hashOf(const ncclUniqueId& id) { return fnv1a({id.internal, sizeof id.internal}); }
 
 std::string nameIn(const ncclConfig_t* config) {
@@ -74,7 +72,7 @@ void record(const VendorApi& vendor, Made made, ncclResult_t result) {
 template <typename Facts>
 ncclResult_t noteMade(const VendorApi& vendor, ncclComm_t* place, ncclResult_t result,
                       Facts&& facts) noexcept {
-  if (!good(result) || place == nullptr) return result;
+  if (!taken(result) || place == nullptr) return result;
   quietly([&] {
     if (group && group->depth > 0) {
       group->made.push_back({place, facts()});
@@ -92,7 +90,7 @@ ncclResult_t groupEnded(const VendorApi& vendor, ncclResult_t result) noexcept {
   quietly([&] {
     std::vector<Made> made = std::move(group->made);
     group->made.clear();
-    if (!good(result)) return;
+    if (!taken(result)) return;
     for (Made& each : made) record(vendor, std::move(each), result);
   });
   return result;
@@ -200,7 +198,7 @@ ncclResult_t ncclCommGrow(ncclComm_t comm, int nRanks, const ncclUniqueId* uniqu
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) noexcept {
   ncclResult_t result = HAND_OVER(ncclCommFinalize, comm);
-  if (good(result)) quietly([&] { finalizePassed(comm); });
+  if (taken(result)) quietly([&] { finalizePassed(comm); });
   return result;
 }
 

@@ -7,7 +7,7 @@
 
 namespace flexlink::life {
 
-#define X(kind, result, name, parameters, arguments) result name parameters noexcept;
+#define X(result, name, parameters, ...) result name parameters noexcept;
 FLEXLINK_NCCL_LIFE(X)
 FLEXLINK_HOST_LIFE(X)
 #undef X

@@ -222,8 +222,7 @@ void PassedWatch::ended(ncclResult_t result) noexcept {
   if (comm_ == nullptr) return;
   std::lock_guard<std::mutex> lock(comm_->mutex);
   if (comm_->life != life_) return;  // aborted meanwhile
-  const bool good = result == ncclSuccess || result == ncclInProgress;
-  comm_->probe->end(seq_, good ? 0 : static_cast<uint8_t>(result), kProbeLane);
+  comm_->probe->end(seq_, taken(result) ? 0 : static_cast<uint8_t>(result), kProbeLane);
 }
 
 }  // namespace flexlink

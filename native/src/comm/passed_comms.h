@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string>
 
+#include "base/types.h"
 #include "drivers/libnccl.h"
 #include "probe/probe_writer.h"
 

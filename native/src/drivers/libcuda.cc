@@ -64,16 +64,17 @@ Result<const CudaDriver*> load(const std::string& path) {
   return driver.release();  // never freed: devices may live as long as the process
 }
 
-std::string versionText(int version) {
+}  // namespace
+
+std::string cudaVersionText(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-}  // namespace
-
 Status CudaDriver::lacks(const char* function, int since) const {
-  const std::string own = version == 0 ? "of unknown version" : "for CUDA " + versionText(version);
+  const std::string own =
+      version == 0 ? "of unknown version" : "for CUDA " + cudaVersionText(version);
   return makeStatus(Code::kCuda, "%s, a driver %s, has no %s; a driver for CUDA %s or newer has it",
-                    path.c_str(), own.c_str(), function, versionText(since).c_str());
+                    path.c_str(), own.c_str(), function, cudaVersionText(since).c_str());
 }
 
 Status CudaDriver::failed(const char* function, CUresult result) const {

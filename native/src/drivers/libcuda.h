@@ -125,6 +125,9 @@ struct CudaDriver {
   Status failed(const char* function, CUresult result) const;
 };
 
+// "12.4" for 12040.
+std::string cudaVersionText(int version);
+
 inline constexpr const char* kCudaLibrary = "libcuda.so.1";
 
 // Opens it at the first call, for as long as the process lives; later calls with the same path give

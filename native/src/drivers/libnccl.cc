@@ -30,7 +30,7 @@ Result<const VendorApi*> load(const std::string& path) {
   if (library == nullptr) return unusable(path, dlerror());
   auto api = std::make_unique<VendorApi>();
   api->path = path;
-#define X(kind, result, name, ...) \
+#define X(result, name, ...) \
   api->name = reinterpret_cast<decltype(api->name)>(dlsym(library, #name));
   FLEXLINK_NCCL_FUNCTIONS(X)
   FLEXLINK_HOST_FUNCTIONS(X)

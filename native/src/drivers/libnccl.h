@@ -12,7 +12,7 @@ namespace flexlink {
 
 // A member for each function, by its exported name; null where this library does not have it.
 struct VendorApi {
-#define X(kind, result, name, ...) decltype(::name)* name = nullptr;
+#define X(result, name, ...) decltype(::name)* name = nullptr;
   FLEXLINK_NCCL_FUNCTIONS(X)
   FLEXLINK_HOST_FUNCTIONS(X)
 #undef X
@@ -20,6 +20,11 @@ struct VendorApi {
   int version = 0;          // as its ncclGetVersion tells it
   bool isFlexlink = false;  // it is a copy of this library
 };
+
+// Has the vendor taken the call? kInProgress: it says later how that ended.
+constexpr bool taken(ncclResult_t result) {
+  return result == ncclSuccess || result == ncclInProgress;
+}
 
 // "2.32.3" for 23203.
 std::string versionText(int version);

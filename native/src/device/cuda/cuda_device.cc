@@ -4,7 +4,6 @@
 #include "device/cuda/cuda_device.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <cctype>
@@ -15,6 +14,7 @@
 #include "device/cuda/context_scope.h"
 #include "device/cuda/fold_plan.h"
 #include "device/cuda/kernel_image.h"
+#include "device/host/exchange.h"
 
 namespace flexlink {
 namespace {
@@ -27,18 +27,14 @@ CUdeviceptr addressOf(const void* pointer) { return reinterpret_cast<CUdeviceptr
 struct CudaHandle {
   CUipcMemHandle ipc;
   uint64_t offset;
-  uint64_t process;  // whose
+  Cookie process;    // whose
   uint64_t address;  // there
 };
 static_assert(sizeof(CudaHandle) <= sizeof(MemoryHandle));
 
 // Tells this process from others on this host, of whatever PID namespace.
-uint64_t processToken() {
-  static const uint64_t token = [] {
-    uint64_t random = 0;
-    (void)getrandom(&random, sizeof random, 0);
-    return random;
-  }();
+const Cookie& processToken() {
+  static const Cookie token = randomCookie();
   return token;
 }
 
@@ -132,9 +128,9 @@ Status CudaDevice::loadKernels() {
   const Status loaded = driver_.run(driver_.moduleLoadDataEx, &module_, image.fatbin, 2u,
                                     static_cast<int*>(options), static_cast<void**>(values));
   if (!loaded.ok()) {
-    return makeStatus(
-        Code::kCuda, "this driver (CUDA %d.%d) does not take the kernels (%s): %s %.400s",
-        driver_.version / 1000, driver_.version % 1000 / 10, image.text, loaded.text(), log);
+    return makeStatus(Code::kCuda,
+                      "this driver (CUDA %s) does not take the kernels (%s): %s %.400s",
+                      cudaVersionText(driver_.version).c_str(), image.text, loaded.text(), log);
   }
   for (int t = 0; t < kDataTypes; ++t) {
     for (int o = 0; o < kReduceOps; ++o) {

@@ -40,7 +40,7 @@ uint64_t HostStream::addOwn(StreamWork work, Driven* driver) {
     std::lock_guard<std::mutex> lock(mutex_);
     Item item;
     item.driven = driver;
-    item.own = std::move(work);
+    item.own = std::make_unique<const StreamWork>(std::move(work));
     items_.push_back(std::move(item));
     ++own_;
     ticket = ++last_;
@@ -102,9 +102,10 @@ void HostStream::finish(uint64_t ticket, const Status& status) {
 bool HostStream::passes(const Item& item) {
   if (item.done) return true;
   if (item.other) return item.other->finished() >= item.otherTicket;
-  if (item.own.kind == StreamWork::Kind::kWrite) item.own.write();
-  return item.own.kind == StreamWork::Kind::kWrite ||
-         (item.own.kind == StreamWork::Kind::kAwait && item.own.reached());
+  if (!item.own) return false;
+  if (item.own->kind == StreamWork::Kind::kWrite) item.own->write();
+  return item.own->kind == StreamWork::Kind::kWrite ||
+         (item.own->kind == StreamWork::Kind::kAwait && item.own->reached());
 }
 
 bool HostStream::advance(std::vector<Note>* due) {
@@ -112,7 +113,7 @@ bool HostStream::advance(std::vector<Note>* due) {
   uint64_t before = upTo;
   while (!items_.empty()) {
     if (!passes(items_.front())) break;
-    if (items_.front().own.kind != StreamWork::Kind::kNone) --own_;
+    if (items_.front().own) --own_;
     items_.pop_front();
     ++upTo;
   }
@@ -138,9 +139,9 @@ bool HostStream::refresh() {
 }
 
 bool HostStream::workIsNext() const {
-  return !items_.empty() && !working_ &&
-         (items_.front().own.kind == StreamWork::Kind::kCopy ||
-          items_.front().own.kind == StreamWork::Kind::kFold);
+  if (items_.empty() || working_ || !items_.front().own) return false;
+  const StreamWork::Kind kind = items_.front().own->kind;
+  return kind == StreamWork::Kind::kCopy || kind == StreamWork::Kind::kFold;
 }
 
 bool HostStream::work() {
@@ -151,7 +152,7 @@ bool HostStream::work() {
       std::lock_guard<std::mutex> lock(mutex_);
       if (!workIsNext()) return moved;
       working_ = true;
-      own = &items_.front().own;  // stays where it is: nobody else takes it out, deques do not move
+      own = items_.front().own.get();  // stays there: nobody else takes it out
     }
     own->perform();
     std::vector<Note> due;
@@ -174,7 +175,8 @@ bool HostStream::hasOwnWork() const {
 
 bool HostStream::awaitsCounter() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return !items_.empty() && items_.front().own.kind == StreamWork::Kind::kAwait;
+  return !items_.empty() && items_.front().own &&
+         items_.front().own->kind == StreamWork::Kind::kAwait;
 }
 
 Driven* HostStream::blocker() {

@@ -68,7 +68,7 @@ class HostStream : public std::enable_shared_from_this<HostStream> {
     Driven* driven = nullptr;
     std::shared_ptr<HostStream> other;
     uint64_t otherTicket = 0;
-    StreamWork own;
+    std::unique_ptr<const StreamWork> own;  // null: somebody else's work
     bool done = false;
   };
   struct Note {

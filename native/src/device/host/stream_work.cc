@@ -8,24 +8,21 @@
 namespace flexlink {
 
 StreamWork StreamWork::writeValue(uint64_t* at, uint64_t value) {
-  StreamWork work;
-  work.kind = Kind::kWrite;
+  StreamWork work{Kind::kWrite};
   work.at = at;
   work.value = value;
   return work;
 }
 
 StreamWork StreamWork::waitValue(const uint64_t* at, uint64_t value) {
-  StreamWork work;
-  work.kind = Kind::kAwait;
+  StreamWork work{Kind::kAwait};
   work.at = const_cast<uint64_t*>(at);  // std::atomic_ref takes no const; it is only read
   work.value = value;
   return work;
 }
 
 StreamWork StreamWork::copy(void* dst, const void* src, size_t bytes) {
-  StreamWork work;
-  work.kind = Kind::kCopy;
+  StreamWork work{Kind::kCopy};
   work.bytes = bytes;
   work.dsts = {dst};
   work.srcs = {src};
@@ -33,8 +30,7 @@ StreamWork StreamWork::copy(void* dst, const void* src, size_t bytes) {
 }
 
 StreamWork StreamWork::fold(const FoldArgs& args) {
-  StreamWork work;
-  work.kind = Kind::kFold;
+  StreamWork work{Kind::kFold};
   work.dsts.assign(args.dsts, args.dsts + args.nDsts);
   work.srcs.assign(args.srcs, args.srcs + args.nSrcs);
   if (args.op == ReduceOp::kPreMulSum) work.scalars.assign(args.scalars, args.scalars + args.nSrcs);

@@ -12,7 +12,6 @@ namespace flexlink {
 
 struct StreamWork {
   enum class Kind : uint8_t {
-    kNone,   // somebody else's work
     kWrite,  // *at = value
     kAwait,  // until *at >= value
     kCopy,
@@ -28,7 +27,7 @@ struct StreamWork {
   bool reached() const;  // kAwait
   void perform() const;  // kCopy, kFold
 
-  Kind kind = Kind::kNone;
+  Kind kind;
   uint64_t* at = nullptr;
   uint64_t value = 0;
   size_t bytes = 0;

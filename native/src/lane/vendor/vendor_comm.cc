@@ -61,7 +61,7 @@ VendorComm::~VendorComm() {
 }
 
 Status VendorComm::said(const char* call, ncclResult_t result) const {
-  if (result == ncclSuccess || result == ncclInProgress) return {};
+  if (taken(result)) return {};
   return makeStatus(static_cast<Code>(result), "%s of the vendor's library %s: %s (%s)", call,
                     api_->path.c_str(), api_->ncclGetErrorString(result),
                     api_->ncclGetLastError(handle_));

@@ -6,18 +6,15 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <string_view>
 #include <utility>
 
-#include "base/hash.h"
 #include "device/host/host_device.h"
 #include "device/host/region.h"
 #include "link/pcie/pcie_link.h"
+#include "link/test_bytes.h"
 
 namespace flexlink {
 namespace {
-
-constexpr size_t kTestBytes = 32 << 10;
 
 enum Word : uint32_t { kGood = 1, kGo = 2 };
 
@@ -27,18 +24,10 @@ struct PcieWord {
   uint32_t links = 0;
 };
 
-std::string_view textOf(const ProcessId& id) {
-  return {reinterpret_cast<const char*>(id.data()), id.size()};
-}
-
-// Of one direction: what was meant for another must not pass.
-std::vector<uint8_t> testBytes(const ProcessId& from, const ProcessId& to, size_t ringBytes) {
-  uint64_t state = fnv1a(textOf(to), fnv1a(textOf(from)));
-  std::vector<uint8_t> bytes(std::min(kTestBytes, ringBytes));
-  for (uint8_t& byte : bytes) {
-    state = state * 6364136223846793005 + 1442695040888963407;
-    byte = static_cast<uint8_t>(state >> 56);
-  }
+// As many as a ring holds. There is one such link between two processes.
+std::vector<uint8_t> bytesToTest(const ProcessId& from, const ProcessId& to, size_t ringBytes) {
+  std::vector<uint8_t> bytes = testBytes(from, to, {});
+  bytes.resize(std::min(bytes.size(), ringBytes));
   return bytes;
 }
 
@@ -73,7 +62,7 @@ Result<std::unique_ptr<PcieCall>> PcieCall::answer(const ProcessId& self, Exchan
 // By the device, for it is its copies that are tested.
 Status PcieCall::writeTest() {
   const PcieSegment& segment = channel_->segment();
-  const std::vector<uint8_t> bytes = testBytes(self_, peer_, segment.ringBytes());
+  const std::vector<uint8_t> bytes = bytesToTest(self_, peer_, segment.ringBytes());
   FLEXLINK_TRY(channel_->device().copy(channel_->outStream(), segment.ring(channel_->side()),
                                        bytes.data(), bytes.size()));
   return channel_->drain(channel_->outStream());
@@ -81,7 +70,7 @@ Status PcieCall::writeTest() {
 
 Status PcieCall::checkTest() {
   const PcieSegment& segment = channel_->segment();
-  const std::vector<uint8_t> expected = testBytes(peer_, self_, segment.ringBytes());
+  const std::vector<uint8_t> expected = bytesToTest(peer_, self_, segment.ringBytes());
   std::vector<uint8_t> got(expected.size());
   FLEXLINK_TRY(channel_->device().copy(channel_->inStream(), got.data(),
                                        segment.ring(1 - channel_->side()), got.size()));

@@ -13,6 +13,7 @@
 #include "device/host/exchange.h"
 #include "link/bundle.h"
 #include "link/frame_header.h"
+#include "link/test_bytes.h"
 
 namespace flexlink {
 
@@ -33,9 +34,6 @@ struct Greeting {
   uint32_t round = 0;   // how often this pair was dialled before
 };
 static_assert(sizeof(Greeting) == 56);
-
-// Much more than one packet, whatever the MTU, and little beside what a link carries in a ms.
-inline constexpr size_t kTestBytes = 32 << 10;
 
 // One side of it, on the control thread. Never blocks.
 class Handshake {
