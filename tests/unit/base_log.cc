@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <time.h>
 
+#include <chrono>
 #include <set>
 #include <thread>
 
@@ -153,8 +154,10 @@ TEST_F(BaseLog, OnlyWarningsBeginWithTheTimeUnlessOtherLevelsAreNamed) {
 TEST_F(BaseLog, TimeIsLocalAndWrittenAsStrftimeDoes) {
   environment.set("NCCL_DEBUG_TIMESTAMP_LEVELS", "INFO");
   const std::string path = logTo("INFO");
+  // Not time(): it reads the clock of the last tick, which may still show the second before.
   const auto at = [] {
-    const time_t now = time(nullptr);
+    using Clock = std::chrono::system_clock;
+    const time_t now = Clock::to_time_t(Clock::now());
     char text[64];
     strftime(text, sizeof(text), "[%F %T] ", localtime(&now));
     return std::string(text);
