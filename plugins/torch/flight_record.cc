@@ -31,12 +31,12 @@ bool dumpIsWanted() {
 }
 
 // The analyzer knows names of torch's own backends only; "gloo" is nearest.
-std::string recordedName(const WorkInfo& what) {
-  switch (what.type) {
+std::string recordedName(OpType type, const char* name, bool uneven) {
+  switch (type) {
     case OpType::ALLGATHER:
-      return what.uneven ? "gloo:all_gather_v" : "gloo:all_gather";
+      return uneven ? "gloo:all_gather_v" : "gloo:all_gather";
     case OpType::REDUCE_SCATTER:
-      return what.uneven ? "gloo:reduce_scatter_v" : "gloo:reduce_scatter";
+      return uneven ? "gloo:reduce_scatter_v" : "gloo:reduce_scatter";
     case OpType::_ALLGATHER_BASE:
       return "gloo:_all_gather_base";
     case OpType::_REDUCE_SCATTER_BASE:
@@ -46,20 +46,21 @@ std::string recordedName(const WorkInfo& what) {
     case OpType::RECVANYSOURCE:
       return "gloo:recv";
     default:
-      return std::string("gloo:") + what.name;
+      return std::string("gloo:") + name;
   }
 }
 
-std::vector<std::vector<int64_t>> sizesOf(const Tensors& tensors) {
-  std::vector<std::vector<int64_t>> sizes;
-  for (const at::Tensor& each : tensors) sizes.push_back(each.sizes().vec());
-  return sizes;
+void setSizes(at::TensorList tensors, std::vector<std::vector<int64_t>>* sizes) {
+  sizes->resize(tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    at::IntArrayRef each = tensors[i].sizes();
+    (*sizes)[i].assign(each.begin(), each.end());
+  }
 }
 
-std::vector<c10::ScalarType> typesOf(const Tensors& tensors) {
-  std::vector<c10::ScalarType> types;
-  for (const at::Tensor& each : tensors) types.push_back(each.scalar_type());
-  return types;
+void setTypes(at::TensorList tensors, std::vector<c10::ScalarType>* types) {
+  types->clear();
+  for (const at::Tensor& each : tensors) types->push_back(each.scalar_type());
 }
 
 IValue listOf(const std::vector<std::vector<int64_t>>& sizes) {
@@ -133,46 +134,58 @@ FlightRecord::FlightRecord()
     : most_(static_cast<size_t>(std::max(
           0, c10d::getCvarInt({"TORCH_FR_BUFFER_SIZE", "TORCH_NCCL_TRACE_BUFFER_SIZE"}, 2000)))) {}
 
-void FlightRecord::Entry::shape(const WorkInfo& what, const Tensors& from, const Tensors& to) {
-  if (what.type == OpType::BARRIER) return;      // its token is nobody's business
-  const bool sends = what.type == OpType::SEND;  // its header is nobody's business either
-  inputs = sizesOf(sends ? Tensors{from.front()} : from);
-  inputTypes = typesOf(sends ? Tensors{from.front()} : from);
-  outputs = sizesOf(to);
-  outputTypes = typesOf(to);
+void FlightRecord::Entry::take(uint64_t its, const WorkInfo& what) {
+  number = its;
+  group = what.group;
+  name = what.name;
+  uneven = what.uneven;
+  collective = what.seq;
+  message = what.message;
+  rank = what.rank;
+  peer = what.peer;
+  type = what.type;
+  timeoutMillis = what.timeout.count();
+  created = c10::getTime();
+  completed = 0;
+  retired = false;
+}
+
+void FlightRecord::Entry::shape(const Tensors& from, const Tensors& to) {
+  const bool told = type != OpType::BARRIER;  // its token is nobody's business
+  const bool sends = type == OpType::SEND;    // its header is nobody's business either
+  const at::TensorList sent =
+      told ? at::TensorList(from.data(), sends ? 1 : from.size()) : at::TensorList();
+  const at::TensorList received = told ? at::TensorList(to) : at::TensorList();
   // Where ranks differ in their own part, the parts of all are the same everywhere.
-  if (what.uneven && what.type == OpType::ALLGATHER) inputs = outputs;
-  if (what.uneven && what.type == OpType::REDUCE_SCATTER) outputs = inputs;
-  if (what.type != OpType::ALLGATHER || what.uneven) return;
+  setSizes(uneven && type == OpType::ALLGATHER ? received : sent, &inputs);
+  setTypes(sent, &inputTypes);
+  setSizes(uneven && type == OpType::REDUCE_SCATTER ? sent : received, &outputs);
+  setTypes(received, &outputTypes);
+  if (type != OpType::ALLGATHER || uneven) return;
   int64_t count = 0;  // as one tensor, like torch's own
   for (const at::Tensor& each : to) count += each.numel();
   outputs = {{count}};
   outputTypes.resize(1);
 }
 
+FlightRecord::Entry& FlightRecord::next() {
+  ++last_;
+  if (ring_.size() < most_) return ring_.emplace_back();
+  return ring_[(last_ - 1) % most_];
+}
+
 uint64_t FlightRecord::begin(const WorkInfo& what, const Tensors& inputs, const Tensors& outputs) {
   if (most_ == 0 || !what.group) return 0;
-  Entry entry;
-  entry.group = what.group;
-  entry.name = recordedName(what);
-  entry.collective = what.seq;
-  entry.message = what.message;
-  entry.rank = what.rank;
-  entry.peer = what.peer;
-  entry.type = what.type;
-  entry.timeoutMillis = what.timeout.count();
-  entry.shape(what, inputs, outputs);
-  entry.created = c10::getTime();
-  entry.stack = torch::CapturedTraceback::gather(true, true, false);
+  // What it holds at the end is that of the place's last operation: freed without the lock.
+  std::shared_ptr<torch::CapturedTraceback> stack =
+      torch::CapturedTraceback::gather(true, true, false);
   if (what.message == 0)
     what.group->enqueued.store(static_cast<int64_t>(what.seq), std::memory_order_relaxed);
   std::lock_guard<std::mutex> lock(mutex_);
-  entry.number = ++last_;
-  if (ring_.size() < most_) {
-    ring_.push_back(std::move(entry));
-  } else {
-    std::swap(ring_[(last_ - 1) % most_], entry);
-  }
+  Entry& entry = next();
+  entry.take(last_, what);
+  entry.shape(inputs, outputs);
+  entry.stack.swap(stack);
   return last_;
 }
 
@@ -198,10 +211,11 @@ std::vector<FlightRecord::Entry> FlightRecord::inOrder() {
   return entries;
 }
 
-std::string FlightRecord::Entry::nameWithPeer() const {
-  if (message == 0) return name;
+std::string FlightRecord::Entry::profilingName() const {
+  std::string recorded = recordedName(type, name, uneven);
+  if (message == 0) return recorded;
   const char* way = type == OpType::SEND ? "->" : "<-";
-  return name + " " + std::to_string(rank) + way + std::to_string(peer);
+  return recorded + " " + std::to_string(rank) + way + std::to_string(peer);
 }
 
 c10::IValue FlightRecord::Entry::asValue() const {
@@ -212,7 +226,7 @@ c10::IValue FlightRecord::Entry::asValue() const {
   entry.insert("collective_seq_id", static_cast<int64_t>(collective));
   entry.insert("p2p_seq_id", static_cast<int64_t>(message));
   entry.insert("op_id", static_cast<int64_t>(number));
-  entry.insert("profiling_name", nameWithPeer());
+  entry.insert("profiling_name", profilingName());
   entry.insert("input_sizes", listOf(inputs));
   entry.insert("input_dtypes", listOf(inputTypes));
   entry.insert("output_sizes", listOf(outputs));

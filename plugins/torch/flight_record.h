@@ -55,10 +55,13 @@ class FlightRecord {
   void writeOnce(int64_t rank);
 
  private:
+  // A place of the ring. The operation that comes into it uses the memory of the one before, so
+  // that a call allocates nothing here.
   struct Entry {
     uint64_t number = 0;
     std::shared_ptr<RecordedGroup> group;
-    std::string name;
+    const char* name = "";  // static
+    bool uneven = false;
     uint64_t collective = 0;
     uint64_t message = 0;
     int rank = -1;
@@ -71,13 +74,14 @@ class FlightRecord {
     int64_t completed = 0;
     bool retired = false;
     std::shared_ptr<torch::CapturedTraceback> stack;
-    void shape(const WorkInfo& what, const std::vector<at::Tensor>& from,
-               const std::vector<at::Tensor>& to);
-    std::string nameWithPeer() const;
+    void take(uint64_t number, const WorkInfo& what);
+    void shape(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>& to);
+    std::string profilingName() const;
     c10::IValue asValue() const;
   };
 
   FlightRecord();
+  Entry& next();  // with mutex_
   std::vector<Entry> inOrder();
 
   const size_t most_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "work.h"
 
+#include <ATen/record_function.h>
 #include <c10/util/Exception.h>
 
 #include "finisher.h"
@@ -13,6 +14,11 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr microseconds kNoLimit{-1};
+
+// c10d asks for an object per operation where it hears a title, whether or not anybody profiles.
+const char* titleForProfiler(const WorkInfo& info) {
+  return at::hasCallbacks() ? info.title : nullptr;
+}
 
 // The parts are.
 WorkInfo unrecorded(WorkInfo info) {
@@ -36,16 +42,11 @@ c10d::WorkResult resultOf(ncclResult_t code) {
 }
 
 Work::Work(const WorkInfo& info, std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs)
-    : c10d::Work(info.rank, info.type, info.title, inputs),
+    : c10d::Work(info.rank, info.type, titleForProfiler(info), inputs),
       info_(info),
       record_(FlightRecord::instance().begin(info, inputs, outputs)),
       inputs_(std::move(inputs)),
       outputs_(std::move(outputs)) {}
-
-bool Work::ended() const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return completed_;
-}
 
 bool Work::isCompleted() { return advance(microseconds(0)); }
 
@@ -87,6 +88,7 @@ void Work::conclude(std::exception_ptr failure, c10d::WorkResult result) {
     completed_ = true;
     exception_ = failure;
     result_ = result;
+    ended_.store(true, std::memory_order_release);
     future = future_;
     futureResult = futureResult_;
     inputs_.clear();

@@ -4,6 +4,7 @@
 
 #include <ATen/core/ivalue.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -71,7 +72,7 @@ class Work : public c10d::Work {
   // Whom a wait that is too long was for: " It waits for rank 3." or nothing.
   virtual std::string awaited() const { return {}; }
 
-  bool ended() const;
+  bool ended() const { return ended_.load(std::memory_order_acquire); }
 
   const WorkInfo info_;
   const uint64_t record_;           // FlightRecord's number
@@ -82,6 +83,8 @@ class Work : public c10d::Work {
   void attendOnce();
   void writeRecord() const;
 
+  std::atomic<bool> ended_{
+      false};  // completed_ for those who need no lock; pairs conclude(), ended()
   // With mutex_ of the base, as completed_ and exception_ are.
   c10d::WorkResult result_ = c10d::WorkResult::UNKNOWN;
   c10::intrusive_ptr<c10::ivalue::Future> future_;
