@@ -61,8 +61,8 @@ def test_functional_collectives_and_dtensor(ranks: Ranks, body: str) -> None:
     ranks(f"spmd:{body}")
 
 
-def test_compiled_collectives(two_ranks: Ranks) -> None:
-    two_ranks("spmd:compiled", limit=90)
+def test_compiled_collectives(ranks: Ranks) -> None:
+    ranks("spmd:compiled", limit=90)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

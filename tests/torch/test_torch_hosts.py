@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from netns import TwoHosts
@@ -22,20 +23,21 @@ needs_root = pytest.mark.skipif(
 
 @needs_root
 @pytest.mark.parametrize("sides", [(0, 1), (0, 0, 1, 1)])
-def test_collectives_and_training_over_two_hosts(sides: tuple[int, ...]) -> None:
+def test_collectives_and_training_over_two_hosts(sides: tuple[int, ...], tmp_path: Path) -> None:
     with TwoHosts([1000, 500]) as hosts:
         ranks = []
         for number, side in enumerate(sides):
             names = {"GLOO_SOCKET_IFNAME": f"fl0{'ab'[side]}", "NCCL_SOCKET_IFNAME": "fl"}
             place = {"RANK": str(number), "WORLD_SIZE": str(len(sides)), "MASTER_ADDR": "10.77.0.1",
                      "MASTER_PORT": "29517"}  # fmt: skip
-            command = [sys.executable, str(HERE / "programs" / "two_hosts.py"), BACKEND]
+            program = str(HERE / "programs" / "two_hosts.py")
+            command = [sys.executable, program, BACKEND, str(tmp_path)]
             ranks.append(subprocess.Popen(
                 hosts.command(side, command), env={**os.environ, **environment(), **names, **place},
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             ))  # fmt: skip
         try:
-            said = [rank.communicate(timeout=90)[0] for rank in ranks]
+            said = [rank.communicate(timeout=100)[0] for rank in ranks]
         finally:
             for rank in ranks:
                 rank.kill()
