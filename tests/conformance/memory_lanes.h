@@ -2,6 +2,7 @@
 // Memory lanes between ranks that are all driven by the test's one thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -15,10 +16,14 @@ struct MemoryLanes {
   std::vector<std::unique_ptr<Lane>> lanes;
 };
 
-MemoryLanes makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes);
+// `device`: makes one for each rank, whose streams move the bytes; null: the CPU does.
+using MakeDevice = std::function<std::shared_ptr<Device>()>;
+MemoryLanes makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes,
+                            const MakeDevice& device = nullptr);
 
 // The same for the suite.
-LaneSet memoryLaneSet(int ranks, MemoryTuning tuning, size_t poolBytes);
+LaneSet memoryLaneSet(int ranks, MemoryTuning tuning, size_t poolBytes,
+                      const MakeDevice& device = nullptr);
 
 // Small pieces, so that small calls have many.
 MemoryTuning tuned(bool direct, size_t eager, size_t chunk, int depth);

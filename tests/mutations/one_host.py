@@ -101,6 +101,22 @@ MUTATIONS = (
         "Stop.SharedMemory*",
     ),
     Mutation(
+        "after-life: a device writes into memory that the user owns again",
+        "native/src/lane/memory/memory_lane.cc",
+        "if (copies_ != nullptr) copies_->drain();",
+        "",
+        "test_conformance",
+        "MemoryLane.NoDevice*",
+    ),
+    Mutation(
+        "right or an error: a call ends before the device is through with it",
+        "native/src/lane/memory/staged.cc",
+        "header().clock.load(std::memory_order_acquire) < end",
+        "header().clock.load(std::memory_order_acquire) < clockBase_",
+        "test_conformance",
+        "*MemoryLaneWays.*bySlowDevice",
+    ),
+    Mutation(
         "nothing left: a destroyed communicator keeps its segment",
         "native/src/lane/memory/own_segment.cc",
         "(void)RegionTable::instance().destroy(base_);",

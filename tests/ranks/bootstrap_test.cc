@@ -103,10 +103,10 @@ TEST(Bootstrap, CommIdIsWaitedForAndMayHaveASecret) {
 TEST(Ways, SettingsThatTurnWaysOffChangeNoBit) {
   const Outcome usual = pass("SomeCases", 3, {});
   ASSERT_FALSE(usual.values[0].empty());
-  for (const char* setting :
-       {"FLEXLINK_CMA=0", "FLEXLINK_DIRECT=0", "FLEXLINK_EAGER_BYTES=0",
-        "FLEXLINK_EAGER_BYTES=1048576", "FLEXLINK_CHUNK_BYTES=4096", "FLEXLINK_CHUNK_BYTES=1000",
-        "FLEXLINK_SIMD=portable", "FLEXLINK_PROBE=0", "FLEXLINK_SPIN_US=0"}) {
+  for (const char* setting : {"FLEXLINK_CMA=0", "FLEXLINK_DIRECT=0", "FLEXLINK_EAGER_BYTES=0",
+                              "FLEXLINK_EAGER_BYTES=1048576", "FLEXLINK_CHUNK_BYTES=4096",
+                              "FLEXLINK_CHUNK_BYTES=1000", "FLEXLINK_SIMD=portable",
+                              "FLEXLINK_PROBE=0", "FLEXLINK_COPIES=device", "FLEXLINK_SPIN_US=0"}) {
     EXPECT_EQ(pass("SomeCases", 3, {setting}).values, usual.values) << setting;
   }
   EXPECT_EQ(pass("SomeCases", 3, {"FLEXLINK_CMA=0", "FLEXLINK_DIRECT=0"}).values, usual.values);

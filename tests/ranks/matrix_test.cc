@@ -159,6 +159,20 @@ TEST(MoreRanksThanCores, EightRanksGiveExactResults) {
   }
 }
 
+// The streams of a device copy and add instead of the ranks' threads.
+TEST(CopiesByTheDevice, GiveExactResults) {
+  for (How how : {How::kThreads, How::kProcesses, How::kMixed}) {
+    for (const char* body : {"RandomCases", "RandomBatches"}) {
+      RunOptions o;
+      o.size = 3;
+      o.how = how;
+      o.env = {"FLEXLINK_COPIES=device"};
+      o.args = std::to_string(testSeed()) + " 88000000 60 " + std::to_string(size_t{1} << 20);
+      expectRanksPass(body, o);
+    }
+  }
+}
+
 // The same cases must give the same bits however the ranks live, and again in a second run.
 RANK_BODY(ArbitraryFloatCases) {
   Comm comm = makeWorld(ctx);

@@ -35,6 +35,7 @@ struct PortRange {
   X(int64_t, eagerBytes, "FLEXLINK_EAGER_BYTES", "", "-1", "-1..1048576", "B", "largest message that is sent without a credit; -1: automatic") \
   X(int64_t, chunkBytes, "FLEXLINK_CHUNK_BYTES", "", "-1", "-1..1073741824", "B", "size of the pieces of a large message; -1: automatic") \
   X(bool, cma, "FLEXLINK_CMA", "", "1", "", "", "use cross-memory attach between processes of one host where the kernel allows it") \
+  X(std::string, copies, "FLEXLINK_COPIES", "", "cpu", "cpu|device", "", "who copies and adds between ranks of one host: the thread that waits, or streams of the device as on a GPU; as rank 0 has it") \
   X(bool, directCopy, "FLEXLINK_DIRECT", "", "1", "", "", "read and write peers' ncclMemAlloc buffers in place") \
   X(bool, deterministic, "FLEXLINK_DETERMINISTIC", "", "0", "", "", "fix the split between lanes by a table, so that also a vendor lane's bits repeat") \
   X(std::string, lanes, "FLEXLINK_LANES", "", "", "", "", "lanes that may carry collectives, e.g. vendor,memory; with parts their shares are fixed: vendor:3,memory:1; empty: our own") \

@@ -15,6 +15,7 @@
 namespace flexlink {
 
 void CommParts::releasePeers() {
+  copies.reset();  // before the memory that it has pinned
   for (size_t rank = 0; rank < peers.size(); ++rank) {
     if (peers[rank].process == nullptr) continue;
     peers[rank].process->forget(cards[rank].segmentRegion);
@@ -42,13 +43,13 @@ Communicator::Communicator(CommParts parts, Driven* shell)
   queue_ = BatchQueue(ranks(), lane_->overlaps());
 }
 
-std::unique_ptr<MemoryLane> Communicator::makeMemoryLane(ProbeComm* probe) const {
+std::unique_ptr<MemoryLane> Communicator::makeMemoryLane(ProbeComm* probe) {
   std::vector<MemoryPeer> neighbours;
   for (int rank : parts_.hosts.neighbours()) {
     neighbours.push_back(parts_.peers[static_cast<size_t>(rank)]);
   }
   return std::make_unique<MemoryLane>(parts_.hosts.local(), std::move(neighbours), parts_.layout,
-                                      parts_.tuning, probe);
+                                      parts_.tuning, probe, std::move(parts_.copies));
 }
 
 // `place` of `ranks` is this one.
@@ -112,6 +113,7 @@ std::unique_ptr<Lane> Communicator::makeOwnLane() {
 std::string Communicator::laneText() const {
   std::string text = lane_->state().name;
   if (parts_.hosts.scattered() && ranks() > 1) return text;
+  if (parts_.tuning.byDevice) return text += " (copies by the device)";
   text += std::string(" (") + (parts_.tuning.direct ? "direct" : "no direct") + ", " +
           (parts_.tuning.cma ? "cross-memory attach" : "segment copies") + ")";
   return text;

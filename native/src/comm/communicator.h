@@ -39,6 +39,7 @@ struct RankCard {
   uint8_t cma;         // FLEXLINK_CMA
   int64_t eagerBytes;  // FLEXLINK_EAGER_BYTES
   int64_t chunkBytes;  // FLEXLINK_CHUNK_BYTES
+  uint8_t byDevice;    // FLEXLINK_COPIES
   uint8_t cpus[128];   // affinity mask
   VendorCard vendor;
 };
@@ -69,6 +70,7 @@ struct CommParts {
   std::vector<MemoryPeer> peers;
   std::vector<std::shared_ptr<Bundle>> bundles;  // by rank, of other hosts; empty: there are none
   MemoryTuning tuning;
+  std::unique_ptr<CopyStream> copies;  // null: the CPU copies and adds
   std::unique_ptr<VendorComm> vendor;  // null: no vendor lane
   int cores = 1;                       // that the ranks of this host may run on
   bool oversubscribed = false;
@@ -154,7 +156,7 @@ class Communicator {
   std::unique_ptr<Lane> makeLane();
   std::unique_ptr<Lane> makeOwnLane();
   void joinEpochs(const std::shared_ptr<EpochBoard>& board);
-  std::unique_ptr<MemoryLane> makeMemoryLane(ProbeComm* probe) const;
+  std::unique_ptr<MemoryLane> makeMemoryLane(ProbeComm* probe);
   std::unique_ptr<MessageLane> makeMessageLane(const std::vector<int>& ranks, int place,
                                                uint64_t id, ProbeComm* probe) const;
   PathModel memoryPath() const;

@@ -15,6 +15,7 @@
 #include "comm/shell.h"
 #include "comm/unique_id.h"
 #include "comm/wire.h"
+#include "device/host/host_device.h"
 
 namespace flexlink {
 namespace {
@@ -77,6 +78,7 @@ class Creation : public std::enable_shared_from_this<Creation> {
   Status checkCards() const;
   void reachPeers(std::vector<PeerNics> nics);
   void enterVendor();
+  Status openCopies();
   void sayReady();
   int coresOfHost() const;
   Status deadAttendant() const;
@@ -205,6 +207,7 @@ Status Creation::makeCard(std::string* bytes) {
   card.cma = settings().cma;
   card.eagerBytes = settings().eagerBytes;
   card.chunkBytes = settings().chunkBytes;
+  card.byDevice = settings().copies == "device";
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
   sched_getaffinity(0, sizeof cpus, &cpus);
@@ -310,11 +313,25 @@ void Creation::enterVendor() {
                                parts_.cards[0].vendor, [self] { self->sayReady(); });
 }
 
+// Peers that are threads of this process pin their segments themselves.
+Status Creation::openCopies() {
+  if (parts_.cards.empty() || parts_.cards[0].byDevice == 0) return {};
+  std::vector<Segment> pinned;
+  for (int rank : parts_.hosts.neighbours()) {
+    const MemoryPeer& peer = parts_.peers[static_cast<size_t>(rank)];
+    if (rank == parts_.rank || peer.process != nullptr) pinned.push_back(peer.segment);
+  }
+  parts_.copies.reset();
+  FLEXLINK_TRY_ASSIGN(parts_.copies, CopyStream::open(std::make_shared<HostDevice>(),
+                                                      std::move(pinned), parts_.layout));
+  return {};
+}
+
 // Once paths and vendor are there, or cannot be.
 void Creation::sayReady() {
   const bool settled = vendor_ == nullptr || vendor_->settled();
   if (ended_ || !reached_ || (reached_->ok() && !settled)) return;
-  const Status& status = *reached_;
+  const Status status = reached_->ok() ? openCopies() : *reached_;
   Readiness ready{};
   ready.vendor = vendor_ != nullptr && vendor_->there();
   ready.code = static_cast<int32_t>(status.code());
@@ -364,6 +381,7 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   facts.cma = agreed.cma;
   facts.eagerBytes = parts_.cards[0].eagerBytes;
   facts.chunkBytes = parts_.cards[0].chunkBytes;
+  facts.byDevice = parts_.cards[0].byDevice != 0;
   parts_.tuning = memoryTuning(facts);
   if (agreed.vendor) parts_.vendor = vendor_->take();
   end({});

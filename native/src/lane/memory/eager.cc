@@ -103,7 +103,7 @@ void MemoryLane::foldInto(void* const* dsts, int nDsts, size_t bytes, uint32_t s
     args.scalars = scalars_.data();
   }
   args.streamMask = streamMask;
-  fold(args);
+  copies_ != nullptr ? copies_->fold(args) : fold(args);
 }
 
 void MemoryLane::consumeEager() {

@@ -25,6 +25,11 @@ MemoryTuning memoryTuning(const TuningFacts& facts) {
     tuning.eagerBytes = std::min(static_cast<size_t>(facts.eagerBytes), kEagerCapacity);
     tuning.eagerFoldBytes = tuning.eagerBytes;
   }
+  if (facts.byDevice) {
+    tuning.byDevice = true;
+    tuning.direct = tuning.cma = false;
+    tuning.chunkBytes = tuning.rootChunkBytes = 512 << 10;  // what is enqueued costs, not bytes
+  }
   if (facts.chunkBytes > 0) {
     tuning.chunkBytes = tuning.rootChunkBytes =
         std::max<size_t>(static_cast<size_t>(facts.chunkBytes) / kLine * kLine, kLine);
@@ -33,12 +38,13 @@ MemoryTuning memoryTuning(const TuningFacts& facts) {
 }
 
 MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout layout,
-                       MemoryTuning tuning, ProbeComm* probe)
+                       MemoryTuning tuning, ProbeComm* probe, std::unique_ptr<CopyStream> copies)
     : rank_(rank),
       ranks_(static_cast<int>(peers.size())),
       peers_(std::move(peers)),
       layout_(layout),
       tuning_(tuning),
+      copies_(std::move(copies)),
       probe_(probe),
       shown_(probe, FLEXLINK_PROBE_LANE_MEMORY) {
   for (const MemoryPeer& peer : peers_) oneProcess_ = oneProcess_ && peer.process == nullptr;
@@ -118,6 +124,7 @@ void MemoryLane::beginCollective() {
   shape_ = shape;
   bool redundant = call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce;
   eager_ = shape.payload <= (redundant ? tuning_.eagerFoldBytes : tuning_.eagerBytes);
+  if (copies_ != nullptr) eager_ = shape_.block == 0;
   mayBeDirect_ = eager_ && tuning_.direct && shape.payload >= tuning_.directBytes;
   meetNext_ = 0;
   stage_ = Stage::kEnter;
@@ -400,6 +407,7 @@ LaneState MemoryLane::state() const {
 }
 
 Status MemoryLane::rehomeExposed() {
+  if (copies_ != nullptr) copies_->drain();
   // From the entry on, a peer that has met all may write; what it does elsewhere nobody needs to
   // know.
   bool moving = stage_ == Stage::kMeet || stage_ == Stage::kResolve || stage_ == Stage::kDirect ||

@@ -16,6 +16,7 @@
 #include "lane/call_text.h"
 #include "lane/calls_shown.h"
 #include "lane/lane.h"
+#include "lane/memory/copy_stream.h"
 #include "lane/memory/own_segment.h"
 #include "lane/memory/segment.h"
 #include "lane/memory/single.h"
@@ -47,9 +48,10 @@ inline constexpr uint32_t kWayAttached = 2;  // peers read private memory
 class MemoryLane final : public Lane {
  public:
   // `peers` has one element for each rank, this one included.
-  // `probe` outlives the lane.
+  // `probe` outlives the lane. `copies`: what moves the bytes of collectives, where
+  // tuning.byDevice says so; null: this CPU.
   MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout layout, MemoryTuning tuning,
-             ProbeComm* probe);
+             ProbeComm* probe, std::unique_ptr<CopyStream> copies = nullptr);
 
   bool overlaps() const override { return true; }
   void start(const Batch& batch) override;
@@ -151,6 +153,9 @@ class MemoryLane final : public Lane {
   void planStaged();
   Progress pollStaged();
   WaitFor stagedWaitsFor(int stage) const;
+  Progress endStaged();
+  void runStep(const ChunkedSchedule::Step& step);
+  void put(void* const* dsts, int nDsts, const void* from, size_t bytes, uint32_t streamMask);
   void stageIn(int64_t chunk);
   void stageFold(int64_t chunk);
   void stageOut(int64_t chunk);
@@ -215,7 +220,8 @@ class MemoryLane final : public Lane {
   const std::vector<MemoryPeer> peers_;
   const SegmentLayout layout_;
   const MemoryTuning tuning_;
-  bool oneProcess_ = true;  // all ranks are threads of this process
+  const std::unique_ptr<CopyStream> copies_;  // null: this CPU copies and adds
+  bool oneProcess_ = true;                    // all ranks are threads of this process
   ProbeComm* const probe_;
   bool probedFailure_ = false;
 

@@ -2,6 +2,7 @@
 // Large collectives on buffers that peers cannot reach: chunk by chunk through this rank's pool,
 // small enough to stay in the cache. The order of steps is schedule/chunked.h.
 #include "device/host/kernels.h"
+#include "engine/fd_bell.h"
 #include "lane/memory/memory_lane.h"
 
 namespace flexlink {
@@ -69,30 +70,57 @@ MemoryLane::WaitFor MemoryLane::stagedWaitsFor(int stage) const {
 }
 
 Progress MemoryLane::pollStaged() {
-  if (stepIndex_ == schedule_.steps()) {
-    clockBase_ += schedule_.steps();
-    return finishCollective();
+  if (copies_ != nullptr) {
+    Status status = copies_->drive();
+    if (!status.ok()) return fail(std::move(status));
+    nobodyRings = true;
   }
+  if (stepIndex_ == schedule_.steps()) return endStaged();
   ChunkedSchedule::Step step = schedule_.step(stepIndex_);
   if (!schedule_.idle(step)) {
     uint64_t needs = schedule_.needs(step);
     if (needs != 0 && !peersReached(stagedWaitsFor(step.stage), clockBase_ + needs)) {
       return Progress::kWaiting;
     }
-    if (step.stage == 0) {
-      stageIn(step.chunk);
-    } else if (step.stage == 1 && shape_.folds) {
-      stageFold(step.chunk);
-    } else {
-      stageOut(step.chunk);
-    }
+    runStep(step);
   }
   // Steps in which nothing is to be done are not worth a line that changes hands.
   do {
     ++stepIndex_;
   } while (stepIndex_ < schedule_.steps() && schedule_.idle(schedule_.step(stepIndex_)));
-  publishClock(clockBase_ + stepIndex_);
+  if (copies_ != nullptr) {
+    copies_->publish(mySegment().header().clock, clockBase_ + stepIndex_);
+  } else {
+    publishClock(clockBase_ + stepIndex_);
+  }
   return Progress::kMoved;
+}
+
+// What a device moves may still be under way: it says so by this rank's own clock.
+Progress MemoryLane::endStaged() {
+  const uint64_t end = clockBase_ + schedule_.steps();
+  if (copies_ != nullptr && mySegment().header().clock.load(std::memory_order_acquire) < end) {
+    waitingFor_.store(-1, std::memory_order_relaxed);
+    return Progress::kWaiting;
+  }
+  clockBase_ = end;
+  return finishCollective();
+}
+
+void MemoryLane::runStep(const ChunkedSchedule::Step& step) {
+  if (step.stage == 0) {
+    stageIn(step.chunk);
+  } else if (step.stage == 1 && shape_.folds) {
+    stageFold(step.chunk);
+  } else {
+    stageOut(step.chunk);
+  }
+}
+
+void MemoryLane::put(void* const* dsts, int nDsts, const void* from, size_t bytes,
+                     uint32_t streamMask) {
+  if (copies_ == nullptr) return copyTo(dsts, nDsts, from, bytes, streamMask);
+  for (int i = 0; i < nDsts; ++i) copies_->copy(dsts[i], from, bytes);
 }
 
 // Puts this rank's contribution to the chunk where the peers can read it; what this rank owes
@@ -115,7 +143,7 @@ void MemoryLane::stageIn(int64_t chunk) {
         to = recv + (call_.kind == Collective::kScatter ? 0 : piece.begin) + part.begin;
         mask = resultMask();
       }
-      if (to != from) copyTo(&to, 1, from, part.size(), mask);
+      if (to != from) put(&to, 1, from, part.size(), mask);
     }
     return;
   }
@@ -129,7 +157,7 @@ void MemoryLane::stageIn(int64_t chunk) {
   if (count == 0) return;
   uint32_t mask = (sharedMask() & 1u) | (resultMask() & 2u);
   if (!stages) mask >>= 1;
-  copyTo(stages ? dsts : dsts + 1, count, send + part.begin, part.size(), mask);
+  put(stages ? dsts : dsts + 1, count, send + part.begin, part.size(), mask);
 }
 
 void MemoryLane::stageFold(int64_t chunk) {
@@ -168,7 +196,7 @@ void MemoryLane::stageOut(int64_t chunk) {
     if (part.size() == 0) continue;
     const uint8_t* from = schedule_.stages == 3 ? outSlot(rank, chunk) : inSlot(rank, chunk, rank_);
     void* to = recv + piece.begin + part.begin;
-    copyTo(&to, 1, from, part.size(), mask);
+    put(&to, 1, from, part.size(), mask);
   }
 }
 

@@ -22,6 +22,7 @@ struct MemoryTuning {
   int depth = 2;            // chunks that fit into the pool at least
   bool direct = true;
   bool cma = true;
+  bool byDevice = false;  // streams of a device copy and add: the staged way alone
 };
 
 // What all ranks together said at creation; the same on every rank.
@@ -32,6 +33,7 @@ struct TuningFacts {
   bool cma = true;              // every rank may read every other's memory
   int64_t eagerBytes = -1;      // rank 0's FLEXLINK_EAGER_BYTES; -1: automatic
   int64_t chunkBytes = -1;      // rank 0's FLEXLINK_CHUNK_BYTES
+  bool byDevice = false;        // rank 0's FLEXLINK_COPIES
 };
 
 MemoryTuning memoryTuning(const TuningFacts& facts);

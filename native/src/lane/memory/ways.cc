@@ -60,7 +60,7 @@ bool MemoryLane::attachedPossible() const {
 void MemoryLane::chooseWay() {
   way_ = kWayPlain;
   habit_ = nullptr;
-  if (ranks_ == 1 || (eager_ && shape_.payload <= kEntryPayload)) return;
+  if (ranks_ == 1 || copies_ != nullptr || (eager_ && shape_.payload <= kEntryPayload)) return;
   size_t bytes = eager_ ? shape_.payload : shape_.shard;
   if (!eager_ && rank_ != 0) return;
   auto [found, fresh] = habits_.try_emplace(habitKey(call_.kind, eager_, bytes));

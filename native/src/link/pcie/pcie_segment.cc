@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "link/pcie/pcie_segment.h"
 
-#include <sched.h>
-
-#include <chrono>
-
-#include "base/clock.h"
 #include "base/log.h"
+#include "device/drain.h"
 #include "device/host/region.h"
 
 namespace flexlink {
@@ -14,7 +10,6 @@ namespace {
 
 constexpr size_t kPage = 4096;
 constexpr size_t kHeadBytes = (sizeof(PcieHead) + kPage - 1) / kPage * kPage;
-constexpr std::chrono::milliseconds kDrainLimit{1000};
 
 bool isRingSize(uint64_t bytes) {
   return bytes >= kPcieLeastRing && bytes <= kPcieMostRing && bytes % kPcieLine == 0;
@@ -85,18 +80,6 @@ PcieChannel::~PcieChannel() {
   if (!unpinned.ok()) FLEXLINK_WARN("pcie: %s", unpinned.text());
 }
 
-Status PcieChannel::drain(StreamHandle stream) const {
-  const Deadline limit = Deadline::after(kDrainLimit);
-  for (;;) {
-    (void)device_->drive();
-    Status status = device_->query(stream);
-    if (status.code() != Code::kInProgress) return status;
-    if (limit.passed()) {
-      return makeStatus(Code::kTimeout, "copies on device %s are not through after %lld ms",
-                        device_->name(), static_cast<long long>(kDrainLimit.count()));
-    }
-    sched_yield();
-  }
-}
+Status PcieChannel::drain(StreamHandle stream) const { return flexlink::drain(*device_, stream); }
 
 }  // namespace flexlink
