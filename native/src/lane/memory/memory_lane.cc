@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "device/host/kernels.h"
+#include "engine/fd_bell.h"
 
 namespace flexlink {
 
@@ -155,6 +156,11 @@ Progress MemoryLane::poll() {
     return Progress::kFailed;
   }
   ++polls_;
+  if (copies_ != nullptr && (stage_ == Stage::kSingle || stage_ == Stage::kStaged)) {
+    nobodyRings = true;
+    Status status = copies_->drive();
+    if (!status.ok()) return fail(std::move(status));
+  }
   switch (stage_) {
     case Stage::kIdle:
       finished_ = nullptr;

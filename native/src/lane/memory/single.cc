@@ -135,7 +135,7 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
   auto peer = static_cast<size_t>(call.root);
   const MemoryPeer& who = peers_[peer];
   const Segment& own = mySegment();
-  // Pairs with the receiver's exchange in pollRecv: cells below are free again.
+  // Pairs with the receiver's tell() in pollRecv: cells below are free again.
   uint64_t taken = who.segment.pair(rank_).consumed.load(std::memory_order_acquire);
   size_t bytes = bytesOf(call);
   RegionRef region;
@@ -145,7 +145,9 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
       if (tuning_.direct) region = RegionTable::instance().find(call.send, bytes);
       bool attach = tuning_.cma && who.process != nullptr && bytes >= tuning_.cmaBytes &&
                     who.segment.pair(rank_).attaches.load(std::memory_order_acquire) != 0;
-      if (who.process == nullptr) {
+      if (copies_ != nullptr) {  // the receiver's device may not reach them
+        single->mode = kInCells;
+      } else if (who.process == nullptr) {
         single->mode = kAddress;
       } else if (region.id != 0) {
         single->mode = kInRegion;
@@ -168,25 +170,27 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
                    region.offset,
                    region.id,
                    single->mode};
-    if (part != 0) {
-      memcpy(cell.payload, static_cast<const uint8_t*>(call.send) + single->moved, part);
-    }
+    copyPart(cell.payload, static_cast<const uint8_t*>(call.send) + single->moved, part);
     single->moved += part;
     single->lastCell = produced_[peer]++;
     single->begun = true;
     ++single->cell;
-    own.pair(call.root).produced.exchange(produced_[peer], std::memory_order_seq_cst);
-    ringPeer(call.root);
+    tell(own.pair(call.root).produced, produced_[peer], call.root);
     moved = true;
   }
-  if (single->cell == cells && single->mode == kInCells) return Progress::kDone;
+  const bool through = single->cell == cells && single->mode == kInCells;
+  if (through && told(own.pair(call.root).produced, single->lastCell + 1)) return Progress::kDone;
   return moved ? Progress::kMoved : Progress::kWaiting;
 }
 
 Progress MemoryLane::pollRecv(const Call& call, Single* single) {
   auto peer = static_cast<size_t>(call.root);
   const Segment& theirs = peers_[peer].segment;
-  // Pairs with the sender's exchange in pollSend.
+  if (single->lastCell != 0) {  // all of it is on its way out of the cells
+    const auto& taken = mySegment().pair(call.root).consumed;
+    return told(taken, single->lastCell) ? Progress::kDone : Progress::kWaiting;
+  }
+  // Pairs with the sender's tell() in pollSend.
   uint64_t there = theirs.pair(rank_).produced.load(std::memory_order_acquire);
   if (there == consumed_[peer]) return Progress::kWaiting;
   Cell& cell = theirs.cell(rank_, consumed_[peer]);
@@ -210,10 +214,12 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
   if (progress != Progress::kDone) return progress;
   if (single->mode != kInCells && gaveUp(call.root)) return Progress::kFailed;
   ++consumed_[peer];
-  mySegment().pair(call.root).consumed.exchange(consumed_[peer], std::memory_order_seq_cst);
-  ringPeer(call.root);
-  bool last = single->mode != kInCells || single->moved == bytes;
-  return last ? Progress::kDone : Progress::kMoved;
+  tell(mySegment().pair(call.root).consumed, consumed_[peer], call.root);
+  const bool last = single->mode != kInCells || single->moved == bytes;
+  if (!last) return Progress::kMoved;
+  single->lastCell = consumed_[peer];
+  return told(mySegment().pair(call.root).consumed, single->lastCell) ? Progress::kDone
+                                                                      : Progress::kMoved;
 }
 
 // kDone: the cell is used up.
@@ -223,7 +229,7 @@ Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
   auto* recv = static_cast<uint8_t*>(call.recv);
   if (single->mode == kInCells) {
     size_t part = std::min<size_t>({header.payloadBytes, kCellPayload, bytes - single->moved});
-    if (part != 0) memcpy(recv + single->moved, cell->payload, part);
+    copyPart(recv + single->moved, cell->payload, part);
     single->moved += part;
     return Progress::kDone;
   }
@@ -271,7 +277,7 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
   const MemoryPeer& who = peers_[peer];
   size_t counter = peer * kSignals + call.signal;
   if (call.kind == Collective::kWaitSignal) {
-    // Pairs with the exchange below, in the peer: what was put before the signal is there.
+    // Pairs with tell() below, in the peer: what was put before the signal is there.
     uint64_t sent = who.segment.pair(rank_).signals[call.signal].load(std::memory_order_acquire);
     if (sent - signalsTaken_[counter] < call.count) return Progress::kWaiting;
     signalsTaken_[counter] += call.count;
@@ -292,15 +298,32 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
     size_t bytes = bytesOf(call);
     size_t part = std::min(tuning_.directChunkBytes, bytes - single->moved);
     void* to = base + single->moved;
-    copyTo(&to, 1, static_cast<const uint8_t*>(call.send) + single->moved, part, 0);
+    put(&to, 1, static_cast<const uint8_t*>(call.send) + single->moved, part, 0);
     single->moved += part;
     if (single->moved < bytes) return Progress::kMoved;
   }
-  signalsSent_[counter] += 1;
-  mySegment().pair(call.root).signals[call.signal].exchange(signalsSent_[counter],
-                                                            std::memory_order_seq_cst);
-  ringPeer(call.root);
-  return Progress::kDone;
+  auto& signal = mySegment().pair(call.root).signals[call.signal];
+  if (!single->begun) tell(signal, ++signalsSent_[counter], call.root);
+  single->begun = true;
+  return told(signal, signalsSent_[counter]) ? Progress::kDone : Progress::kWaiting;
+}
+
+void MemoryLane::copyPart(void* to, const void* from, size_t bytes) {
+  if (copies_ != nullptr) return copies_->copy(to, from, bytes);
+  if (bytes != 0) memcpy(to, from, bytes);
+}
+
+// A counter of this rank's segment that `peer` waits for: what was copied before is there. Pairs
+// with the peer's load (acquire).
+void MemoryLane::tell(std::atomic<uint64_t>& counter, uint64_t value, int peer) {
+  if (copies_ != nullptr) return copies_->publish(counter, value);
+  counter.exchange(value, std::memory_order_seq_cst);
+  ringPeer(peer);
+}
+
+// Has all been copied that was enqueued before this was?
+bool MemoryLane::told(const std::atomic<uint64_t>& counter, uint64_t value) const {
+  return copies_ == nullptr || counter.load(std::memory_order_acquire) >= value;
 }
 
 }  // namespace flexlink

@@ -2,7 +2,6 @@
 // Large collectives on buffers that peers cannot reach: chunk by chunk through this rank's pool,
 // small enough to stay in the cache. The order of steps is schedule/chunked.h.
 #include "device/host/kernels.h"
-#include "engine/fd_bell.h"
 #include "lane/memory/memory_lane.h"
 
 namespace flexlink {
@@ -70,11 +69,6 @@ MemoryLane::WaitFor MemoryLane::stagedWaitsFor(int stage) const {
 }
 
 Progress MemoryLane::pollStaged() {
-  if (copies_ != nullptr) {
-    Status status = copies_->drive();
-    if (!status.ok()) return fail(std::move(status));
-    nobodyRings = true;
-  }
   if (stepIndex_ == schedule_.steps()) return endStaged();
   ChunkedSchedule::Step step = schedule_.step(stepIndex_);
   if (!schedule_.idle(step)) {
