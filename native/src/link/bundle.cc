@@ -69,7 +69,7 @@ void Bundle::send(const Message& message, const void* data, size_t bytes, Pendin
     frame.header = headerOf(message, FrameKind::kEager, bytes);
     const auto* from = static_cast<const uint8_t*>(data);
     frame.small = std::make_shared<std::vector<uint8_t>>(from, from + bytes);
-    repost(std::move(frame), nullptr);
+    repost(std::move(frame));
     pending->fetch_sub(1, std::memory_order_release);
     return;
   }
@@ -102,7 +102,7 @@ void Bundle::receive(const Message& message, void* data, size_t bytes, Pending* 
   if (bytes <= kEagerMessageBytes) return;
   Unacked frame;
   frame.header = headerOf(message, FrameKind::kCredit, 0);
-  repost(std::move(frame), nullptr);
+  repost(std::move(frame));
 }
 
 uint8_t* Bundle::place(const FrameHeader& header) {
@@ -281,19 +281,24 @@ void Bundle::keepOff(const void* begin, size_t bytes) {
   for (auto& slot : slots_) slot->link->keepOff(begin, bytes);
 }
 
-bool Bundle::pollLinks() {
+// Every look at a socket costs a system call.
+bool Bundle::pollLinks(Which which) {
   bool moved = false;
   std::map<Slot*, Status> broken;
   auto pollEach = [&] {
     for (auto& slot : slots_) {
       if (!slot->state.alive || broken.count(slot.get()) != 0) continue;
+      if (which == Which::kUnsent && slot->link->flushed()) continue;
       Status status = slot->link->poll();
       moved = moved || status.ok();
       if (!status.ok() && status.code() != Code::kInProgress) broken[slot.get()] = status;
     }
   };
   pollEach();
-  if (!broken.empty()) pollEach();  // its last word came before its end, maybe over another
+  if (!broken.empty()) {  // its last word came before its end, maybe over another
+    which = Which::kAll;
+    pollEach();
+  }
   for (auto& [slot, status] : broken) leave(slot, status);
   for (auto& slot : slots_) {
     if (!slot->state.alive || slot->received == slot->told) continue;
@@ -315,10 +320,10 @@ Status Bundle::poll() {
     return Status::inProgress();
   }
   if (!failure_.ok()) return failure_;
-  bool moved = pollLinks();
+  bool moved = pollLinks(Which::kAll);
   pump();
   // What that gave rise to leaves at once: nobody may poll for a while.
-  if (moved) (void)pollLinks();
+  if (moved) (void)pollLinks(Which::kUnsent);
   if (!failure_.ok()) return failure_;
   if (!moved && aboutToSleep) armBells();
   noteRest(moved);

@@ -209,13 +209,14 @@ class Bundle {
   template <typename Finish, typename May>
   Slot* earliest(Finish&& finish, May&& may) const;
   Slot* linkFor(size_t rest, const LinkOutlook& all, int64_t now) const;
-  bool pollLinks();
+  enum class Which : uint8_t { kAll, kUnsent };
+  bool pollLinks(Which which);
   void finish(Pending** pending);
   void armBells();
   void noteRest(bool moved);
   void keepOwnCopy(Unacked* frame);
   void post(Slot* slot, Unacked frame, int64_t now);
-  void repost(Unacked frame, const Slot* except);
+  void repost(Unacked frame);
   std::deque<Unacked> closeLink(Slot* slot, const Status& why);
   void resend(std::deque<Unacked> frames, Slot* from);
   void leave(Slot* slot, const Status& why);

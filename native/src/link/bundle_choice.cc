@@ -11,6 +11,7 @@ namespace {
 constexpr size_t kLeastInFlight = 128 << 10;  // bytes of one link
 constexpr int64_t kSeldom = 100;              // a trial may cost one part in so many
 constexpr int64_t kLeastTrial = 100'000;      // ns; that it costs at least
+constexpr int64_t kAlike = 2;                 // answers that differ by no more may do so by chance
 
 }  // namespace
 
@@ -74,21 +75,25 @@ Bundle::Slot* Bundle::linkFor(size_t rest, const LinkOutlook& all, int64_t now) 
   });
 }
 
-void Bundle::repost(Unacked frame, const Slot* except) {
-  int64_t now = nowNanos();
-  size_t bytes = frame.header.length;
-  auto finish = [&](const Slot& one) {
-    return bytes < LinkModel::kLeastRated
-               ? one.model.predictedAnswer(now, one.queued, bytes + sizeof(FrameHeader))
-               : one.model.predictedFinish(now, one.queued, bytes + sizeof(FrameHeader));
+// What a small frame usually takes is more the peer's attention than the link, and links that are
+// nearly alike would take turns by its noise. It says which links come into question: among those
+// counts what each is known to be able to.
+void Bundle::repost(Unacked frame) {
+  const int64_t now = nowNanos();
+  const size_t bytes = sizeof(FrameHeader) + frame.header.length;
+  auto finish = [&](const Slot& one) { return one.model.predictedFinish(now, one.queued, bytes); };
+  auto usual = [&](const Slot& one) {
+    return frame.header.length < LinkModel::kLeastRated
+               ? one.model.predictedAnswer(now, one.queued, bytes)
+               : finish(one);
   };
-  auto other = [&](const Slot& one, int64_t) { return &one != except; };
-  Slot* slot = earliest(finish, other);
-  if (slot == nullptr) return;
-  int64_t best = finish(*slot);
-  Slot* tried = earliest(finish, [&](const Slot& one, int64_t at) {
-    return &one != slot && other(one, at) &&
-           now - one.usedAt > kSeldom * std::max(at - best, kLeastTrial);
+  const Slot* first = earliest(usual, [](const Slot&, int64_t) { return true; });
+  if (first == nullptr) return;
+  const int64_t most = kAlike * (usual(*first) - now);
+  Slot* slot = earliest(finish, [&](const Slot& one, int64_t) { return usual(one) - now <= most; });
+  const int64_t best = usual(*slot);
+  Slot* tried = earliest(usual, [&](const Slot& one, int64_t at) {
+    return &one != slot && now - one.usedAt > kSeldom * std::max(at - best, kLeastTrial);
   });
   post(tried != nullptr ? tried : slot, std::move(frame), now);
 }

@@ -85,7 +85,7 @@ void Bundle::resend(std::deque<Unacked> frames, Slot* from) {
   for (Unacked& frame : frames) {
     frame.header.replay = 1;
     ++from->state.replays;
-    repost(std::move(frame), nullptr);
+    repost(std::move(frame));
   }
 }
 
@@ -118,7 +118,7 @@ void Bundle::leave(Slot* slot, const Status& why) {
   notice.header.kind = FrameKind::kLeft;
   notice.header.offset = slot->place.number;
   notice.header.seq = slot->place.round;
-  repost(std::move(notice), nullptr);
+  repost(std::move(notice));
   if (owner_.left) owner_.left(slot->place.number);
 }
 
