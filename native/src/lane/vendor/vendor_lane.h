@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "lane/abort_note.h"
 #include "lane/calls_shown.h"
 #include "lane/lane.h"
+#include "lane/vendor/vendor_calls.h"
 #include "lane/vendor/vendor_comm.h"
 #include "probe/probe_writer.h"
 
@@ -38,12 +38,6 @@ class VendorLane final : public Lane {
   LaneState state() const override;
 
  private:
-  Status enqueue(const Call& call, ncclComm_t comm, cudaStream_t stream);
-  Status enqueueWhole(const Call& call, ncclComm_t comm, cudaStream_t stream);
-  Status enqueueFold(const Call& call, ncclComm_t comm, cudaStream_t stream);
-  const uint8_t* safeSend(const Call& call, size_t at);
-  Status enqueueBlocks(const Call& call, ncclComm_t comm, cudaStream_t stream);
-  Result<ncclRedOp_t> opOf(const Call& call, ncclComm_t comm) const;
   Progress fail(const Status& status);
   // What the probe shows of the batch.
   const std::vector<Call>& first() const {
@@ -52,13 +46,11 @@ class VendorLane final : public Lane {
   void finish();
 
   const std::unique_ptr<VendorComm> comm_;
-  const int rank_;
-  const int ranks_;
+  VendorCalls calls_;
   ProbeComm* const probe_;
   CallsShown shown_;
-  uint64_t since_ = 0;                       // ticks of the probe
-  Batch batch_;                              // what is under way
-  std::deque<std::vector<uint8_t>> copies_;  // what in-place calls send
+  uint64_t since_ = 0;  // ticks of the probe
+  Batch batch_;         // what is under way
   bool running_ = false;
   bool enqueued_ = false;  // all of it is on the stream
 
