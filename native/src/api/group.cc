@@ -94,17 +94,7 @@ Status enqueuePart(Part* part, const std::shared_ptr<Completion>& completion) {
     completion->left.fetch_add(1, std::memory_order_relaxed);
     part->pending->completion = completion;
   }
-  FLEXLINK_TRY_ASSIGN(Engine * engine, Engine::instance());
-  std::lock_guard<std::mutex> lock(part->shell->life);
-  if (!part->shell->impl)
-    return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
-  FLEXLINK_TRY(part->shell->impl->usable());
-  for (PendingBatch::Fence& fence : part->pending->fences) {
-    fence.ticket = fence.stream->add(part->shell);
-  }
-  part->shell->impl->enqueue(std::move(part->pending));
-  if (!part->blocks) engine->adopt(part->shell);
-  return {};
+  return submit(part->shell, std::move(part->pending), !part->blocks);
 }
 
 Status driveUntilDone(std::vector<Part>& parts, Completion& completion) {
@@ -264,9 +254,10 @@ Status groupSimulate(double* seconds) {
   if (--group->depth > 0) return {};
   std::unique_ptr<Group> whole = std::make_unique<Group>();
   std::swap(whole, group);
+  Status created = awaitCreations(whole->creations);
   FLEXLINK_TRY(whole->error);
   if (seconds != nullptr) FLEXLINK_TRY(estimateCalls(whole->calls, seconds));
-  return awaitCreations(whole->creations);
+  return created;
 }
 
 }  // namespace flexlink

@@ -6,54 +6,21 @@
 
 #include "api/export.h"
 #include "api/handles.h"
-#include "comm/creation.h"
 
 namespace flexlink {
 namespace {
 
-// Takes the communicator out of its shell and destroys it; nobody drives it any more.
-void dismantle(ncclComm* shell) {
-  std::unique_ptr<Communicator> gone;
-  {
-    ShellLock lock(shell);
-    std::lock_guard<std::mutex> life(shell->life);
-    gone = std::move(shell->impl);
-  }
-  gone.reset();
-  retireShell(shell);
-}
-
 Status abortComm(ncclComm_t comm) {
   if (comm == nullptr) return {};
   FLEXLINK_TRY_ASSIGN(ncclComm * shell, checkedShell(comm));
-  {
-    std::lock_guard<std::mutex> life(shell->life);
-    if (shell->cancelCreation) shell->cancelCreation();
-  }
-  (void)awaitCreation(shell);
-  {
-    std::lock_guard<std::mutex> life(shell->life);
-    if (shell->impl) shell->impl->abort();
-  }
-  {
-    ShellLock lock(shell);
-    if (shell->impl) shell->impl->drainOrFail();  // work on streams ends with the error
-  }
-  dismantle(shell);
+  abortShell(shell);
   return {};
 }
 
-// drain(communicator): waits for what has to be done before it goes.
-template <typename Drain>
-Status destroyAfter(ncclComm_t comm, Drain&& drain) {
+Status destroyAfter(ncclComm_t comm, void (*drain)(Communicator&)) {
   if (comm == nullptr) return {};
   FLEXLINK_TRY_ASSIGN(ncclComm * shell, checkedShell(comm));
-  (void)awaitCreation(shell);
-  {
-    ShellLock lock(shell);
-    if (shell->impl) drain(*shell->impl);
-  }
-  dismantle(shell);
+  destroyShell(shell, drain);
   return {};
 }
 

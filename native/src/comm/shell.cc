@@ -7,6 +7,8 @@
 #include <deque>
 #include <unordered_set>
 
+#include "comm/creation.h"
+
 namespace flexlink {
 namespace {
 
@@ -45,6 +47,18 @@ void sayGoodBye() {
     if (shell->impl) shell->impl->leave();
     shell->life.unlock();
   }
+}
+
+// Takes the communicator out of its shell and destroys it; nobody drives it any more.
+void dismantle(ncclComm* shell) {
+  std::unique_ptr<Communicator> gone;
+  {
+    ShellLock lock(shell);
+    std::lock_guard<std::mutex> life(shell->life);
+    gone = std::move(shell->impl);
+  }
+  gone.reset();
+  retireShell(shell);
 }
 
 }  // namespace
@@ -97,6 +111,43 @@ ShellLock::ShellLock(ncclComm* shell) : shell_(shell) {
     waiter.idle(
         myDoorbell(), [] { return true; }, 1'000'000);
   }
+}
+
+Status submit(ncclComm* shell, std::unique_ptr<PendingBatch> pending, bool adopt) {
+  FLEXLINK_TRY_ASSIGN(Engine * engine, Engine::instance());
+  std::lock_guard<std::mutex> lock(shell->life);
+  if (!shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+  FLEXLINK_TRY(shell->impl->usable());
+  for (PendingBatch::Fence& fence : pending->fences) fence.ticket = fence.stream->add(shell);
+  shell->impl->enqueue(std::move(pending));
+  if (adopt) engine->adopt(shell);
+  return {};
+}
+
+void abortShell(ncclComm* shell) {
+  {
+    std::lock_guard<std::mutex> life(shell->life);
+    if (shell->cancelCreation) shell->cancelCreation();
+  }
+  (void)awaitCreation(shell);
+  {
+    std::lock_guard<std::mutex> life(shell->life);
+    if (shell->impl) shell->impl->abort();
+  }
+  {
+    ShellLock lock(shell);
+    if (shell->impl) shell->impl->drainOrFail();  // work on streams ends with the error
+  }
+  dismantle(shell);
+}
+
+void destroyShell(ncclComm* shell, void (*drain)(Communicator&)) {
+  (void)awaitCreation(shell);
+  {
+    ShellLock lock(shell);
+    if (shell->impl) drain(*shell->impl);
+  }
+  dismantle(shell);
 }
 
 bool inForkedChild() { return forked.load(std::memory_order_relaxed); }

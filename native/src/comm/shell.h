@@ -58,6 +58,15 @@ class ShellLock {
   ncclComm* shell_;
 };
 
+// Hands work on streams to the communicator; `adopt`: no caller waits for it.
+Status submit(ncclComm* shell, std::unique_ptr<PendingBatch> pending, bool adopt);
+
+// Ends the communicator, also while it is being created. Work on streams ends with an error.
+void abortShell(ncclComm* shell);
+
+// drain(communicator) first: waits for what has to be done before it goes.
+void destroyShell(ncclComm* shell, void (*drain)(Communicator&));
+
 // True in a child that was forked after the library had started: nothing of it works there.
 bool inForkedChild();
 void guardAgainstFork();
