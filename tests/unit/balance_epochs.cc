@@ -164,6 +164,38 @@ TEST(Epochs, WhoHasBegunTheOperationVotesNo) {
   EXPECT_NE(epochs.begin(kClass), nullptr);
 }
 
+// Whoever votes no has been too fast: it is proposed again, further ahead.
+TEST(Epochs, WeightsForAllAreAskedForUntilAllAgree) {
+  const Weights half = weightsOf(std::vector<double>{1, 1});
+  std::vector<Epochs> ranks;
+  ranks.emplace_back(0, 2);
+  ranks.emplace_back(1, 2);
+  for (Epochs& rank : ranks) rank.ask(half);
+  for (int i = 0; i < 20; ++i) EXPECT_NE(ranks[1].begin(kClass), nullptr);
+  int rounds = 0;
+  for (bool agreed = false; !agreed; ++rounds) {
+    ASSERT_LT(rounds, 10);
+    std::vector<EpochReport> reports;
+    for (Epochs& rank : ranks) reports.push_back(rank.report());
+    ASSERT_TRUE(reports[0].proposal.has_value());
+    EXPECT_FALSE(reports[1].proposal.has_value());
+    for (int i = 0; i < 10; ++i) EXPECT_NE(ranks[1].begin(kClass), nullptr);
+    std::vector<bool> votes;
+    for (Epochs& rank : ranks) votes.push_back(*rank.heard(reports));
+    for (Epochs& rank : ranks) rank.decided(votes);
+    agreed = votes[1];
+    for (Epochs& rank : ranks) EXPECT_EQ(rank.due(), !agreed);
+  }
+  EXPECT_EQ(rounds, 3);  // 4 and 8 operations ahead were too few
+  const uint64_t first = ranks[0].agreed()->first;
+  const uint16_t other = operationClass(Collective::kReduce, 4);
+  for (uint64_t i = 0; i <= first; ++i) {
+    const Weights* weights = ranks[0].begin(i % 2 == 0 ? kClass : other);
+    ASSERT_NE(weights, nullptr);
+    EXPECT_EQ(weights->parts[1], i < first ? 0 : kWholeWeight / 2) << i;
+  }
+}
+
 TEST(Epochs, FixedWeightsStay) {
   Epochs epochs(0, 2, allOn(1, 2));
   double bytes[] = {0, 1e6}, seconds[] = {0, 1};

@@ -30,6 +30,12 @@ Epochs::Epochs(int rank, int lanes, std::optional<Weights> fixed)
       fixed_(fixed.has_value()),
       first_(fixed ? *fixed : cutFrom(allOn(0, lanes))) {}
 
+void Epochs::ask(const Weights& weights) {
+  if (rank_ != 0) return;
+  wish_ = weights;
+  proposal_ = WeightProposal{weights, kEveryClass, ahead_};
+}
+
 const Weights& Epochs::weightsOf(uint16_t operationClass) const {
   auto found = weights_.find(operationClass);
   return found == weights_.end() ? first_ : found->second;
@@ -37,7 +43,13 @@ const Weights& Epochs::weightsOf(uint16_t operationClass) const {
 
 const Weights* Epochs::begin(uint16_t operationClass) {
   if (!agreed_.empty() && agreed_.front().first == begun_) {
-    weights_[agreed_.front().what.operationClass] = agreed_.front().what.weights;
+    const WeightProposal& what = agreed_.front().what;
+    if (what.operationClass == kEveryClass) {
+      first_ = what.weights;
+      weights_.clear();
+    } else {
+      weights_[what.operationClass] = what.weights;
+    }
     agreed_.pop_front();
     ++epoch_;
   }
@@ -67,6 +79,7 @@ EpochReport Epochs::report() {
   samples_.clear();
   report.proposal = proposal_;
   proposal_.reset();
+  again_ = false;
   return report;
 }
 
@@ -78,6 +91,7 @@ std::optional<bool> Epochs::heard(const std::vector<EpochReport>& reports) {
     if (rank_ == 0) propose();
     return {};
   }
+  asked_ = reports[0].proposal->operationClass == kEveryClass;
   uint64_t first = 0;
   for (const EpochReport& report : reports) first = std::max(first, report.begun);
   first += reports[0].proposal->ahead;
@@ -91,6 +105,9 @@ void Epochs::decided(const std::vector<bool>& votes) {
   if (all && pledged_) agreed_.push_back(*pledged_);
   pledged_.reset();
   ahead_ = all ? std::max(ahead_ / 2, kLeastAhead) : std::min(ahead_ * 2, kMostAhead);
+  if (all || !asked_) return;
+  again_ = true;
+  if (wish_) proposal_ = WeightProposal{*wish_, kEveryClass, ahead_};
 }
 
 // An operation is over when the last rank is through with its slowest lane.

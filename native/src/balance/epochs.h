@@ -25,6 +25,9 @@ constexpr uint16_t operationClass(Collective kind, uint64_t blockBytes) {
   return static_cast<uint16_t>(static_cast<int>(kind) << 8 | size);
 }
 
+// Of a proposal: for all operations.
+inline constexpr uint16_t kEveryClass = 0xffff;
+
 constexpr Collective kindOf(uint16_t operationClass) {
   return static_cast<Collective>(operationClass >> 8);
 }
@@ -71,6 +74,10 @@ class Epochs {
   // Rank 0 proposes. `fixed`: weights for ever instead.
   Epochs(int rank, int lanes, std::optional<Weights> fixed = {});
 
+  // Weights for all operations, which rank 0 proposes until all ranks have agreed. Before the first
+  // report; the ranks above 0 need not ask for them.
+  void ask(const Weights& weights);
+
   // The next operation begins: the weights for it. Null: undecided, ask again later.
   const Weights* begin(uint16_t operationClass);
 
@@ -84,7 +91,7 @@ class Epochs {
                 std::span<const double> seconds);
 
   // Is there anything to tell the others?
-  bool due() const { return !samples_.empty(); }
+  bool due() const { return !samples_.empty() || again_; }
 
   // The first round.
   EpochReport report();
@@ -114,10 +121,13 @@ class Epochs {
   std::map<uint16_t, LaneSample> samples_;  // by class, since the last report
   std::optional<Change> pledged_;           // voted for, undecided
   std::deque<Change> agreed_;               // to come, in order
+  bool asked_ = false;                      // the round is about weights for all operations
+  bool again_ = false;                      // those were voted down and will be proposed again
 
   // Rank 0's.
   std::map<uint16_t, Feedback> feedback_;
   std::optional<WeightProposal> proposal_;
+  std::optional<Weights> wish_;  // of ask()
   uint32_t ahead_ = 4;
 };
 

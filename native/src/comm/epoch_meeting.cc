@@ -20,11 +20,16 @@ bool sane(const Weights& weights) {
   return sum == kWholeWeight && weights.fastest >= 0 && weights.fastest < weights.lanes;
 }
 
+std::string whatOf(uint16_t operationClass) {
+  if (operationClass == kEveryClass) return "all";
+  return std::string(collectiveName(kindOf(operationClass))) + " of blocks from " +
+         std::to_string(sizeOf(operationClass)) + " B";
+}
+
 // "from operation 70 on, AllReduce of 1 MiB blocks: shares 900 124 of 1024".
 std::string textOf(const Epochs::Change& change) {
   std::string text = "from split operation " + std::to_string(change.first) + " on, " +
-                     collectiveName(kindOf(change.what.operationClass)) + " of blocks from " +
-                     std::to_string(sizeOf(change.what.operationClass)) + " B: lanes' shares";
+                     whatOf(change.what.operationClass) + ": lanes' shares";
   for (int32_t lane = 0; lane < change.what.weights.lanes; ++lane) {
     text += " " + std::to_string(change.what.weights.parts[static_cast<size_t>(lane)]);
   }
@@ -88,8 +93,10 @@ Result<EpochReport> unpackReport(const std::string& bytes, int lanes) {
 std::shared_ptr<EpochMeeting> EpochMeeting::join(const Meeting& meeting,
                                                  std::shared_ptr<EpochBoard> board) {
   std::shared_ptr<EpochMeeting> self(new EpochMeeting(std::move(board)));
+  std::string first;
   {
     std::lock_guard<std::mutex> lock(self->board_->mutex);
+    first = packReport(self->board_->epochs.report(), self->lanes_);
     self->board_->awake = true;  // until the first round is over
     self->board_->wake = [weak = self->weak_from_this()] {
       Reactor::instance().value()->post([weak] {
@@ -98,7 +105,7 @@ std::shared_ptr<EpochMeeting> EpochMeeting::join(const Meeting& meeting,
     };
   }
   self->participant_ = Participant::join(
-      meeting, packReport({}, self->lanes_),
+      meeting, std::move(first),
       [weak = self->weak_from_this()](uint32_t, const Result<std::vector<std::string>>& blobs) {
         if (auto meeting = weak.lock()) meeting->heard(blobs);
       });

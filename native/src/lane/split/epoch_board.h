@@ -5,9 +5,11 @@
 
 #include <functional>
 #include <mutex>
+#include <optional>
 
 #include "balance/epochs.h"
 #include "base/status.h"
+#include "lane/batch.h"
 
 namespace flexlink {
 
@@ -20,5 +22,17 @@ struct EpochBoard {
   std::function<void()> wake;  // makes it do so; set while ranks can agree
   Status broken;               // not ok: which weights others use cannot be known any more
 };
+
+// The slices of the next collective, in bytes of each rank's block; at least one. None: the ranks
+// are about to agree, ask again later. *epoch: by which weights they are cut.
+inline std::optional<Split> cutNext(EpochBoard* board, const Call& call, uint32_t* epoch) {
+  std::lock_guard<std::mutex> lock(board->mutex);
+  const Weights* weights = board->epochs.begin(operationClass(call.kind, bytesOf(call)));
+  if (weights == nullptr) return {};
+  Split slices = split(bytesOf(call), *weights, granularityOf(typeSize(call.type)));
+  *epoch = board->epochs.epoch();
+  if (slices.count == 0) slices.slices[static_cast<size_t>(slices.count++)] = {};  // no bytes
+  return slices;
+}
 
 }  // namespace flexlink

@@ -66,17 +66,10 @@ bool SplitLane::cut(const Call& call) {
     parts_.back().batch.collective.push_back(call);
     return true;
   }
-  Split slices;
-  {
-    std::lock_guard<std::mutex> lock(board_->mutex);
-    const Weights* weights = board_->epochs.begin(operationClass(call.kind, bytesOf(call)));
-    if (weights == nullptr) return false;
-    slices = split(bytesOf(call), *weights, granularityOf(typeSize(call.type)));
-    epoch_ = board_->epochs.epoch();
-  }
-  if (slices.count == 0) slices.slices[static_cast<size_t>(slices.count++)] = {};  // no bytes
+  std::optional<Split> slices = cutNext(board_.get(), call, &epoch_);
+  if (!slices) return false;
   wholes_.push_back({packSignature(call), call.count});
-  for (const Slice& slice : slices) {
+  for (const Slice& slice : *slices) {
     const size_t element = typeSize(call.type);
     const auto lane = static_cast<size_t>(slice.lane);
     bytes_[lane] = static_cast<double>(slice.length);
