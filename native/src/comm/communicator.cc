@@ -157,11 +157,12 @@ Status Communicator::firstFailure() const {
   return failure_;
 }
 
-void Communicator::noteFailure(const Status& status) {
+void Communicator::noteFailure(const Status& status, const Status& told) {
   {
     std::lock_guard<std::mutex> lock(failureMutex_);
     if (!failure_.ok()) return;
     failure_ = status;
+    told_ = told;
   }
   failed_.store(true, std::memory_order_release);
   probe_->state(ProbeState::kFailed);
@@ -169,10 +170,20 @@ void Communicator::noteFailure(const Status& status) {
                 static_cast<unsigned long long>(hash_), status.text());
 }
 
+void Communicator::tellPeers() {
+  Status told;
+  {
+    std::lock_guard<std::mutex> lock(failureMutex_);
+    told = told_;
+  }
+  lane_->abort(told);
+}
+
+// Whoever drives meanwhile may see the failure first: he tells peers the same.
 void Communicator::giveUp(const Status& reason) {
-  noteFailure(reason);
-  lane_->abort(
-      Status(Code::kRemote, "rank " + std::to_string(rank()) + " has given up: " + reason.text()));
+  noteFailure(reason, Status(Code::kRemote,
+                             "rank " + std::to_string(rank()) + " has given up: " + reason.text()));
+  tellPeers();
 }
 
 void Communicator::revoke() {
@@ -205,8 +216,8 @@ bool Attendant::dead() const {
 }
 
 void Communicator::failAll(const Status& status) {
-  noteFailure(status);
-  lane_->abort(status);
+  noteFailure(status, status);
+  tellPeers();
   lane_->probeFailure(status);
   Status home = lane_->rehomeExposed();
   if (!home.ok()) FLEXLINK_WARN("user memory stays reachable for peers: %s", home.text());

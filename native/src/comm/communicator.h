@@ -178,7 +178,8 @@ class Communicator {
   Status finishNow();
 
   void failAll(const Status& status);
-  void noteFailure(const Status& status);
+  void noteFailure(const Status& status, const Status& told);
+  void tellPeers();
   bool uses(const std::string& name) const;
   void noteNicsOut();
   void noteLinks();
@@ -207,8 +208,9 @@ class Communicator {
   std::atomic<bool> revoked_{false};  // release in revoke, acquire in revoked
   std::atomic<bool> aborted_{false};  // read when it is closed, behind the shell's locks
 
-  mutable std::mutex failureMutex_;  // guards failure_; a leaf lock
-  Status failure_;
+  mutable std::mutex failureMutex_;  // guards the next two; a leaf lock
+  Status failure_;                   // the first
+  Status told_;                      // what peers hear of it
   std::atomic<bool> failed_{false};  // release with failure_, acquire in usable()
 };
 
