@@ -223,8 +223,8 @@ MUTATIONS = (
     Mutation(
         "honest capability: an aborted communicator of the vendor's is shown as alive",
         "native/src/api/forward_life.cc",
-        "dropPassed(comm, ProbeState::kAborted);",
-        "return;",
+        "if (auto side = dropPassed(comm, ProbeState::kAborted)) side->abort();",
+        "",
         "test_ranks",
         "PassThrough.TheProbeShows*",
     ),

@@ -143,12 +143,22 @@ TEST(Mode, GpusAreCountedByTheirFilesAndWhatIsVisible) {
   EXPECT_FALSE(hidesAllDevices("GPU-8932f937"));
 }
 
-TEST(PassedLanes, VendorCarriesAllWhereAGraphOrTheUserNeedsIt) {
-  EXPECT_EQ(whyVendorAlone({.beside = true}), nullptr);
+TEST(PassedLanes, VendorCarriesAllUnlessItIsAskedForAndCanBe) {
+  const PassedLaneFacts good = {.beside = true, .fixed = true, .hostMemory = true};
+  EXPECT_EQ(whyVendorAlone(good), nullptr);
   EXPECT_STREQ(whyVendorAlone({}), "no lane beside it");
-  EXPECT_STREQ(whyVendorAlone({.pinned = true}), "NCCL_ALGO or NCCL_PROTO is set");
-  EXPECT_NE(whyVendorAlone({.beside = true, .pinned = true}), nullptr);
-  EXPECT_NE(whyVendorAlone({.beside = true, .capturing = true}), nullptr);
+  PassedLaneFacts facts = good;
+  facts.pinned = true;
+  EXPECT_STREQ(whyVendorAlone(facts), "NCCL_ALGO or NCCL_PROTO is set");
+  facts = good;
+  facts.commId = true;
+  EXPECT_STREQ(whyVendorAlone(facts), "NCCL_COMM_ID is set");
+  facts = good;
+  facts.fixed = false;
+  EXPECT_NE(whyVendorAlone(facts), nullptr);
+  facts = good;
+  facts.hostMemory = false;  // and so on GPUs, where a stream may be captured into a graph
+  EXPECT_NE(whyVendorAlone(facts), nullptr);
 }
 
 TEST(VendorApi, VersionIsTextAsNvidiaWritesIt) {

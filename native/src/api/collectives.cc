@@ -2,6 +2,7 @@
 // Collectives and point to point: arguments are checked, the call is issued, nothing is decided.
 #include <limits>
 
+#include "api/config.h"
 #include "api/export.h"
 #include "api/group.h"
 #include "api/handles.h"
@@ -23,16 +24,6 @@ struct Arguments {
   cudaStream_t stream;
   const ncclCollConfig_t* config = nullptr;
 };
-
-Status checkConfig(const ncclCollConfig_t* config) {
-  if (config == nullptr) return {};
-  constexpr size_t kFirstSize = 64;  // of ncclCollConfig_t in 2.31, its first version
-  if (config->size < kFirstSize || config->magic != NCCL_API_MAGIC) {
-    return makeStatus(Code::kInvalidArgument,
-                      "ncclCollConfig_t argument not initialized via NCCL_COLLCONFIG_INITIALIZER");
-  }
-  return {};
-}
 
 struct BufferNeeds {
   bool send;
@@ -82,7 +73,7 @@ Status checkBuffers(const Arguments& in, const Communicator& comm) {
 }
 
 Status toCall(const Arguments& in, Communicator& comm, Call* call) {
-  FLEXLINK_TRY(checkConfig(in.config));
+  FLEXLINK_TRY(checkCollConfig(in.config));
   if (in.type < 0 || in.type >= ncclNumTypes) {
     return makeStatus(Code::kInvalidArgument, "%s: there is no data type %d",
                       collectiveName(in.kind), static_cast<int>(in.type));

@@ -35,4 +35,14 @@ Status readConfig(const ncclConfig_t* config, CommConfig* out) {
   return {};
 }
 
+Status checkCollConfig(const ncclCollConfig_t* config) {
+  if (config == nullptr) return {};
+  constexpr size_t kFirstSize = 64;  // of ncclCollConfig_t in 2.31, its first version
+  if (config->size < kFirstSize || config->magic != NCCL_API_MAGIC) {
+    return makeStatus(Code::kInvalidArgument,
+                      "ncclCollConfig_t argument not initialized via NCCL_COLLCONFIG_INITIALIZER");
+  }
+  return {};
+}
+
 }  // namespace flexlink

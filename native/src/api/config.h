@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ncclConfig_t as clients of any version pass it. Pure, but for the settings.
+// ncclConfig_t and ncclCollConfig_t as clients of any version pass them. Pure, but for the
+// settings.
 #pragma once
 
 #include "base/status.h"
@@ -13,5 +14,8 @@ CommConfig defaultConfig();
 // Overrides *out with what the caller has set. NULL sets nothing; an older, shorter struct sets
 // what its version knows; a longer one is cut.
 Status readConfig(const ncclConfig_t* config, CommConfig* out);
+
+// Was it initialized? NULL is good.
+Status checkCollConfig(const ncclCollConfig_t* config);
 
 }  // namespace flexlink

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a call is handed to the vendor: one indirect call, with an error where the vendor lacks the
-// function. Calls that enqueue work are shown in the probe; this is the place where lanes beside
-// the vendor may come to carry a part of one.
+// function. Calls that enqueue work are shown in the probe; lanes beside the vendor may carry a
+// part of one (cut_calls.h).
 #pragma once
 
 #include <type_traits>
 
+#include "api/cut_calls.h"
 #include "comm/passed_comms.h"
 #include "drivers/libnccl.h"
 
@@ -53,7 +54,12 @@ inline void note(PassedCall& call, size_t count) {
   call.count = call.count != 0 ? call.count : count;
 }
 inline void note(PassedCall& call, int root) { call.root = call.root >= 0 ? call.root : root; }
-inline void note(PassedCall&, const void*) {}
+inline void note(PassedCall& call, cudaStream_t stream) { call.stream = stream; }
+inline void note(PassedCall& call, const ncclCollConfig_t* config) { call.config = config; }
+inline void note(PassedCall& call, const void* buffer) {  // the first is sent, of one it is both
+  if (call.pointers++ == 0) call.send = buffer;
+  call.recv = buffer;
+}
 inline void note(PassedCall&, unsigned) {}
 
 template <typename... Arguments>
@@ -64,8 +70,11 @@ ncclResult_t handOverCall(Collective kind, const VendorApi& vendor, const char* 
   PassedCall call{kind};
   (note(call, arguments), ...);
   PassedWatch watch(vendor, call);
-  ncclResult_t result = handOver(vendor, name, function, arguments...);
+  auto whole = [&] { return handOver(vendor, name, function, arguments...); };
+  ncclResult_t result = watch.side() ? callBoth(vendor, &watch, call, whole) : whole();
   watch.ended(result);
+  if (!taken(result)) [[unlikely]]
+    failGroup(vendor, result);
   return result;
 }
 

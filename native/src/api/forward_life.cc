@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "api/config.h"
@@ -12,6 +14,8 @@
 #include "api/forward.h"
 #include "api/mode.h"
 #include "base/hash.h"
+#include "base/log.h"
+#include "comm/side_id.h"
 
 namespace flexlink {
 
@@ -37,8 +41,10 @@ struct Made {
 struct Group {
   int depth = 0;
   std::vector<Made> made;
+  CutCalls cuts;
+  ncclResult_t failed = ncclSuccess;  // how the first of its calls that failed did so; failGroup()
 };
-thread_local std::unique_ptr<Group> group;
+thread_local constinit Group group;
 
 // Keeping records never fails a call.
 template <typename Body>
@@ -64,7 +70,8 @@ void record(const VendorApi& vendor, Made made, ncclResult_t result) {
     if (!ready) expectPassed(made.place, std::move(made.facts));
     return;
   }
-  dropPassed(*made.place, ProbeState::kClosed);  // its address is that of one long gone
+  // Its address is that of one long gone.
+  if (auto side = dropPassed(*made.place, ProbeState::kClosed)) side->abort();
   addPassed(vendor, *made.place, std::move(made.facts), ready);
 }
 
@@ -72,10 +79,11 @@ void record(const VendorApi& vendor, Made made, ncclResult_t result) {
 template <typename Facts>
 ncclResult_t noteMade(const VendorApi& vendor, ncclComm_t* place, ncclResult_t result,
                       Facts&& facts) noexcept {
+  if (!taken(result)) failGroup(vendor, result);
   if (!taken(result) || place == nullptr) return result;
   quietly([&] {
-    if (group && group->depth > 0) {
-      group->made.push_back({place, facts()});
+    if (group.depth > 0) {
+      group.made.push_back({place, facts()});
     } else {
       record(vendor, {place, facts()}, result);
     }
@@ -83,17 +91,55 @@ ncclResult_t noteMade(const VendorApi& vendor, ncclComm_t* place, ncclResult_t r
   return result;
 }
 
+// Where the ranks' own lanes meet, if they are wanted.
+std::optional<UniqueId> sideIn(const VendorApi& vendor, const ncclUniqueId& id) {
+  if (!sideShares(vendor).ok()) return {};
+  std::optional<UniqueId> side = findSide(id);
+  if (!side) {
+    FLEXLINK_WARN(
+        "the vendor's library alone carries all: the unique id was made without FlexLink, "
+        "or without FLEXLINK_LANES");
+  }
+  return side;
+}
+
+PassedFacts factsOf(const VendorApi& vendor, int rank, int ranks, const ncclUniqueId& id,
+                    const ncclConfig_t* config) {
+  return {rank, ranks, hashOf(id), 0, nameIn(config), sideIn(vendor, id)};
+}
+
+// Adds to the id where lanes of ours meet.
+Status addSideTo(ncclUniqueId* id) {
+  guardAgainstFork();
+  FLEXLINK_TRY_ASSIGN(SocketAddress door, myDoor());
+  std::optional<Cookie> cookie = addSide(door, randomCookie(), id);
+  if (!cookie) return makeStatus(Code::kInternal, "there is no room in the vendor's unique id");
+  admitCookie(*cookie);
+  return {};
+}
+
 ncclResult_t groupEnded(const VendorApi& vendor, ncclResult_t result) noexcept {
-  if (!group || group->depth == 0) return result;
-  --group->depth;
-  if (group->depth > 0) return result;
+  if (group.depth == 0) return result;
+  --group.depth;
+  if (group.depth > 0) return result;
   quietly([&] {
-    std::vector<Made> made = std::move(group->made);
-    group->made.clear();
+    std::vector<Made> made = std::exchange(group.made, {});
     if (!taken(result)) return;
     for (Made& each : made) record(vendor, std::move(each), result);
   });
   return result;
+}
+
+// At the end of the outermost group: what lanes of ours are to carry of it, and how one of its
+// calls has failed; then nothing of it is to run.
+struct Ending {
+  CutCalls cuts;
+  ncclResult_t failed = ncclSuccess;
+};
+
+Ending takeEnding() {
+  if (group.depth != 1) return {};
+  return {std::exchange(group.cuts, {}), std::exchange(group.failed, ncclSuccess)};
 }
 
 // All communicators of ncclCommInitAll are of this process.
@@ -104,6 +150,13 @@ uint64_t freshId() {
 }
 
 }  // namespace
+
+CutCalls* cutsOfGroup() noexcept { return group.depth > 0 ? &group.cuts : nullptr; }
+
+void failGroup(const VendorApi& vendor, ncclResult_t result) noexcept {
+  if (group.depth == 0 || group.failed != ncclSuccess || !sideShares(vendor).ok()) return;
+  group.failed = result;
+}
 
 namespace life {
 
@@ -116,12 +169,39 @@ const char* ncclGetLastError(ncclComm_t comm) noexcept {
   return HAND_OVER(ncclGetLastError, comm);
 }
 
+ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) noexcept {
+  const VendorApi& vendor = *passThrough();
+  ncclResult_t result = HAND_OVER(ncclGetUniqueId, uniqueId);
+  if (result != ncclSuccess || uniqueId == nullptr) return result;
+  quietly([&] {
+    if (!sideShares(vendor).ok()) return;
+    Status status = addSideTo(uniqueId);
+    if (!status.ok()) FLEXLINK_WARN("the vendor's library alone carries all: %s", status.text());
+  });
+  return result;
+}
+
+// Ours first: whoever waits in it hears why.
+ncclResult_t ncclCommRevoke(ncclComm_t comm, int revokeFlags) noexcept {
+  quietly([&] {
+    std::shared_ptr<Side> side = sideOf(comm);
+    if (side) side->fail(makeStatus(Code::kInvalidUsage, "the communicator was revoked"));
+  });
+  return HAND_OVER(ncclCommRevoke, comm, revokeFlags);
+}
+
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) noexcept {
   ncclResult_t result = HAND_OVER(ncclCommGetAsyncError, comm, asyncError);
   if (result == ncclSuccess && asyncError != nullptr) {
     quietly([&] {
       if (*asyncError == ncclSuccess) (void)usePassed(*passThrough(), comm);
       settlePassed(comm, *asyncError);
+      std::shared_ptr<Side> side = sideOf(comm);
+      Status failure = side ? side->failure() : Status();
+      if (failure.ok()) return;
+      *asyncError = static_cast<ncclResult_t>(failure.code());
+      lastFailureIsOurs = true;
+      setLastError(failure);  // without a line in the log: it is asked again and again
     });
   }
   return result;
@@ -130,26 +210,22 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* asyncError) no
 ncclResult_t ncclCommInitRank(ncclComm_t* comm, int nranks, ncclUniqueId commId,
                               int rank) noexcept {
   return noteMade(*passThrough(), comm, HAND_OVER(ncclCommInitRank, comm, nranks, commId, rank),
-                  [&] {
-                    return PassedFacts{rank, nranks, hashOf(commId)};
-                  });
+                  [&] { return factsOf(*passThrough(), rank, nranks, commId, nullptr); });
 }
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank,
                                     ncclConfig_t* config) noexcept {
   return noteMade(*passThrough(), comm,
-                  HAND_OVER(ncclCommInitRankConfig, comm, nranks, commId, rank, config), [&] {
-                    return PassedFacts{rank, nranks, hashOf(commId), 0, nameIn(config)};
-                  });
+                  HAND_OVER(ncclCommInitRankConfig, comm, nranks, commId, rank, config),
+                  [&] { return factsOf(*passThrough(), rank, nranks, commId, config); });
 }
 
 ncclResult_t ncclCommInitRankScalable(ncclComm_t* newcomm, int nranks, int myrank, int nId,
                                       ncclUniqueId* commIds, ncclConfig_t* config) noexcept {
   ncclResult_t result =
       HAND_OVER(ncclCommInitRankScalable, newcomm, nranks, myrank, nId, commIds, config);
-  return noteMade(*passThrough(), newcomm, result, [&] {
-    return PassedFacts{myrank, nranks, hashOf(commIds[0]), 0, nameIn(config)};
-  });
+  return noteMade(*passThrough(), newcomm, result,
+                  [&] { return factsOf(*passThrough(), myrank, nranks, commIds[0], config); });
 }
 
 ncclResult_t ncclCommInitAll(ncclComm_t* comm, int ndev, const int* devlist) noexcept {
@@ -175,6 +251,11 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* newc
 
 ncclResult_t ncclCommShrink(ncclComm_t comm, int* excludeRanksList, int excludeRanksCount,
                             ncclComm_t* newcomm, ncclConfig_t* config, int shrinkFlags) noexcept {
+  quietly([&] {
+    std::shared_ptr<Side> side = (shrinkFlags & NCCL_SHRINK_ABORT) != 0 ? sideOf(comm) : nullptr;
+    if (!side) return;
+    side->fail(makeStatus(Code::kInvalidUsage, "ncclCommShrink with NCCL_SHRINK_ABORT"));
+  });
   ncclResult_t result = HAND_OVER(ncclCommShrink, comm, excludeRanksList, excludeRanksCount,
                                   newcomm, config, shrinkFlags);
   return noteMade(*passThrough(), newcomm, result, [&] {
@@ -204,17 +285,23 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm) noexcept {
 
 // From the moment that the vendor frees it, its address may be that of another one.
 ncclResult_t ncclCommDestroy(ncclComm_t comm) noexcept {
-  quietly([&] { dropPassed(comm, ProbeState::kClosed); });
+  quietly([&] {
+    if (auto side = dropPassed(comm, ProbeState::kClosed)) side->destroy();
+  });
   return HAND_OVER(ncclCommDestroy, comm);
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) noexcept {
-  quietly([&] { dropPassed(comm, ProbeState::kAborted); });
+  quietly([&] {
+    if (auto side = dropPassed(comm, ProbeState::kAborted)) side->abort();
+  });
   return HAND_OVER(ncclCommAbort, comm);
 }
 
 ncclResult_t flexlinkCommLeave(ncclComm_t comm) noexcept {
-  quietly([&] { dropPassed(comm, ProbeState::kClosed); });
+  quietly([&] {
+    if (auto side = dropPassed(comm, ProbeState::kClosed)) side->destroy();
+  });
   return HAND_OVER(flexlinkCommLeave, comm);
 }
 
@@ -222,20 +309,26 @@ ncclResult_t ncclGroupStart() noexcept {
   const VendorApi& vendor = *passThrough();
   ncclResult_t result = handOver(vendor, "ncclGroupStart", vendor.ncclGroupStart);
   if (result != ncclSuccess) return result;
-  quietly([] {
-    if (!group) group = std::make_unique<Group>();
-    ++group->depth;
-  });
+  ++group.depth;
   return result;
 }
 
 ncclResult_t ncclGroupEnd() noexcept {
   const VendorApi& vendor = *passThrough();
-  return groupEnded(vendor, handOver(vendor, "ncclGroupEnd", vendor.ncclGroupEnd));
+  Ending ending = takeEnding();
+  ncclResult_t failed = ending.failed == ncclSuccess ? ending.cuts.enter() : ending.failed;
+  if (failed != ncclSuccess) {
+    (void)groupEnded(vendor, HAND_OVER(ncclGroupSimulateEnd, nullptr));  // nothing of it runs
+    return failed;
+  }
+  return ending.cuts.leave(
+      groupEnded(vendor, handOver(vendor, "ncclGroupEnd", vendor.ncclGroupEnd)));
 }
 
 ncclResult_t ncclGroupSimulateEnd(ncclSimInfo_t* simInfo) noexcept {
-  return groupEnded(*passThrough(), HAND_OVER(ncclGroupSimulateEnd, simInfo));
+  const ncclResult_t failed = takeEnding().failed;
+  ncclResult_t result = groupEnded(*passThrough(), HAND_OVER(ncclGroupSimulateEnd, simInfo));
+  return taken(result) && failed != ncclSuccess ? failed : result;
 }
 
 #undef HAND_OVER

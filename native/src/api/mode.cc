@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 #include "base/settings.h"
-#include "comm/passed_lanes.h"
+#include "comm/side.h"
 #include "drivers/libcuda.h"
 
 namespace flexlink {
@@ -44,11 +44,11 @@ ModeWish askedMode() {
 }
 
 const VendorApi* useVendor(const VendorApi* vendor, const char* why) {
-  PassedLaneFacts facts;
-  facts.pinned = lookup("NCCL_ALGO") != nullptr || lookup("NCCL_PROTO") != nullptr;
-  FLEXLINK_INFO(kInit, "every call passes through to %s, NCCL %s (%s); lanes: vendor (%s)",
-                vendor->path.c_str(), versionText(vendor->version).c_str(), why,
-                whyVendorAlone(facts));
+  const Result<Weights>& shares = sideShares(*vendor);
+  const std::string lanes = shares.ok() ? "vendor, and ours beside it where all ranks have them"
+                                        : std::string("vendor (") + shares.status().text() + ")";
+  FLEXLINK_INFO(kInit, "every call passes through to %s, NCCL %s (%s); lanes: %s",
+                vendor->path.c_str(), versionText(vendor->version).c_str(), why, lanes.c_str());
   return vendor;
 }
 

@@ -71,21 +71,19 @@ std::unique_ptr<Lane> Communicator::makeLane() {
   lanes.push_back(std::move(own));
   std::optional<Weights> fixed = fixedWeights(parts_.cards[0].vendor);
   auto board = std::make_shared<EpochBoard>(rank(), static_cast<int>(lanes.size()), fixed);
-  if (!fixed) joinEpochs(board);
+  Result<Meeting> meeting = epochMeeting();
+  if (!fixed && meeting.ok()) epochs_ = EpochMeeting::join(meeting.value(), board);
   return std::make_unique<SplitLane>(std::move(lanes), std::move(board));
 }
 
-// At the door of rank 0, as long as the communicator lives.
-void Communicator::joinEpochs(const std::shared_ptr<EpochBoard>& board) {
-  Result<SocketAddress> door = SocketAddress::fromBytes(parts_.cards[0].door);
-  if (!door.ok()) return;
+Result<Meeting> Communicator::epochMeeting() const {
   Meeting meeting;
-  meeting.address = door.value();
+  FLEXLINK_TRY_ASSIGN(meeting.address, SocketAddress::fromBytes(parts_.cards[0].door));
   meeting.cookie = parts_.cookie;
   meeting.key = kLastingMeeting;
   meeting.size = static_cast<uint32_t>(ranks());
   meeting.index = static_cast<uint32_t>(rank());
-  epochs_ = EpochMeeting::join(meeting, board);
+  return meeting;
 }
 
 std::unique_ptr<Lane> Communicator::makeOwnLane() {

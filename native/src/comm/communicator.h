@@ -110,6 +110,8 @@ class Communicator {
   bool oneProcess() const;
   std::string laneText() const;  // for the log
   void addAttendant(int rank, std::vector<Attendant>* to) const;
+  // At the door of rank 0, as long as the communicator lives: where ranks agree on shares.
+  Result<Meeting> epochMeeting() const;
   size_t segmentBytes() const { return parts_.layout.bytes(); }
   size_t stagingBytes() const { return parts_.layout.stagingBytes(); }
 
@@ -155,7 +157,6 @@ class Communicator {
  private:
   std::unique_ptr<Lane> makeLane();
   std::unique_ptr<Lane> makeOwnLane();
-  void joinEpochs(const std::shared_ptr<EpochBoard>& board);
   std::unique_ptr<MemoryLane> makeMemoryLane(ProbeComm* probe);
   std::unique_ptr<MessageLane> makeMessageLane(const std::vector<int>& ranks, int place,
                                                uint64_t id, ProbeComm* probe) const;

@@ -213,7 +213,9 @@ Status Creation::makeCard(std::string* bytes) {
   sched_getaffinity(0, sizeof cpus, &cpus);
   static_assert(sizeof cpus == sizeof card.cpus);
   memcpy(card.cpus, &cpus, sizeof cpus);
-  FLEXLINK_TRY_ASSIGN(card.vendor, myVendorCard(parts_.rank == 0));
+  if (plan_.meeting.key != kSideMeeting) {  // there the program itself holds the vendor's
+    FLEXLINK_TRY_ASSIGN(card.vendor, myVendorCard(parts_.rank == 0));
+  }
   *bytes = asBytes(card);
   return {};
 }
@@ -472,7 +474,7 @@ Status startCreation(ncclComm* shell, CreationPlan plan) {
   guardAgainstFork();
   FLEXLINK_TRY_ASSIGN([[maybe_unused]] Engine * engine, Engine::instance());
   FLEXLINK_TRY_ASSIGN(Reactor * reactor, Reactor::instance());
-  double limit = settings().initTimeoutSeconds;
+  double limit = meetingSeconds(plan.meeting.key);
   // A little longer than the door waits, so that the door's answer, which knows who is missing,
   // wins.
   if (limit > 0) plan.meeting.deadlineNanos = nowNanos() + static_cast<int64_t>((limit + 1) * 1e9);

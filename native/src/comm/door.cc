@@ -198,16 +198,15 @@ void Door::greet(int fd, const wire::Hello& hello) {
   Gathering& gathering = place->second;
   if (fresh) {
     gathering.members.resize(hello.size);
-    double limit = settings().initTimeoutSeconds;
+    double limit = meetingSeconds(visitor.key.second);
     if (limit > 0) {
       gathering.timer =
-          reactor_->after(static_cast<int64_t>(limit * 1e9), [this, key = visitor.key] {
+          reactor_->after(static_cast<int64_t>(limit * 1e9), [this, key = visitor.key, limit] {
             Gathering& late = gatherings_[key];
             late.timer = 0;
-            failAll(key, makeStatus(Code::kTimeout,
-                                    "%s did not come within %g s "
-                                    "(FLEXLINK_INIT_TIMEOUT)",
-                                    missing(late).c_str(), settings().initTimeoutSeconds));
+            failAll(key, makeStatus(Code::kTimeout, "%s did not come within %g s%s",
+                                    missing(late).c_str(), limit,
+                                    key.second == kSideMeeting ? "" : " (FLEXLINK_INIT_TIMEOUT)"));
           });
     }
   }
@@ -365,6 +364,11 @@ std::string Door::missing(const Gathering& gathering) const {
 }
 
 }  // namespace
+
+double meetingSeconds(uint64_t key) {
+  constexpr double kSideSeconds = 5;
+  return key == kSideMeeting ? kSideSeconds : settings().initTimeoutSeconds;
+}
 
 Result<SocketAddress> myDoor() { return Door::instance().address(); }
 

@@ -58,4 +58,21 @@ Result<LaneWish> parseLanes(std::string_view text) {
   return wish;
 }
 
+uint16_t vendorPart(const LaneWish& wish) {
+  if (!wish.fixed()) return kWholeWeight;
+  uint32_t all = 0, part = 0;
+  for (const LaneWish::Named& each : wish.lanes) {
+    all += each.part;
+    if (each.lane == "vendor") part = each.part;
+  }
+  return static_cast<uint16_t>(part * kWholeWeight / all);
+}
+
+Weights sharesOf(uint16_t vendorPart) {
+  Weights weights = allOn(vendorPart * 2u >= kWholeWeight ? 0 : 1, 2);
+  weights.parts[0] = vendorPart;
+  weights.parts[1] = static_cast<uint16_t>(kWholeWeight - vendorPart);
+  return weights;
+}
+
 }  // namespace flexlink

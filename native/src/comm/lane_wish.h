@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "balance/weights.h"
 #include "base/status.h"
 
 namespace flexlink {
@@ -24,5 +25,11 @@ struct LaneWish {
 
 // "vendor,memory" or "vendor:3,memory:1". The error says which part is wrong and what is expected.
 Result<LaneWish> parseLanes(std::string_view text);
+
+// The vendor's part of kWholeWeight; all of it where parts are not fixed.
+uint16_t vendorPart(const LaneWish& wish);
+
+// Of {vendor, ours}, where the vendor has so many parts.
+Weights sharesOf(uint16_t vendorPart);
 
 }  // namespace flexlink

@@ -84,7 +84,8 @@ bool complete(const VendorApi& vendor, ncclComm_t handle, PassedFacts* facts) {
   return true;
 }
 
-void open(PassedComm* comm, PassedFacts facts, bool ready) {
+void open(const VendorApi& vendor, ncclComm_t handle, PassedComm* comm, PassedFacts facts,
+          bool ready) {
   ProbeCommInfo info;
   info.id = facts.id;
   info.parent = facts.parent;
@@ -94,6 +95,10 @@ void open(PassedComm* comm, PassedFacts facts, bool ready) {
   std::lock_guard<std::mutex> lock(comm->mutex);
   comm->probe = ProbeWriter::process()->openComm(info);
   comm->probe->state(ready ? ProbeState::kReady : ProbeState::kConnecting);
+  if (facts.side) {
+    SidePlan plan{facts.rank, facts.ranks, *facts.side, facts.id, facts.name};
+    comm->side = std::make_shared<Side>(vendor, handle, std::move(plan));
+  }
   comm->facts = std::move(facts);
   ++comm->life;
   comm->seq = 0;
@@ -101,11 +106,12 @@ void open(PassedComm* comm, PassedFacts facts, bool ready) {
   comm->settled = ready;
 }
 
-void close(PassedComm* comm, ProbeState end) {
+std::shared_ptr<Side> close(PassedComm* comm, ProbeState end) {
   std::lock_guard<std::mutex> lock(comm->mutex);
   ProbeWriter::process()->closeComm(comm->probe, end);
   comm->probe = nullptr;
   ++comm->life;
+  return std::move(comm->side);
 }
 
 ProbeSignature signatureOf(const PassedCall& call) {
@@ -138,8 +144,11 @@ void addPassed(const VendorApi& vendor, ncclComm_t handle, PassedFacts facts, bo
   FLEXLINK_INFO(kInit, "comm %p rank %d of %d passes through to the vendor, id %016llx",
                 static_cast<void*>(handle), facts.rank, facts.ranks,
                 static_cast<unsigned long long>(facts.id));
-  open(at, std::move(facts), ready);
+  open(vendor, handle, at, std::move(facts), ready);
   at->handle.store(handle, std::memory_order_release);
+  std::shared_ptr<Side> side = at->side;
+  lock.unlock();
+  if (side && ready) side->start();
 }
 
 void expectPassed(const ncclComm_t* place, PassedFacts facts) {
@@ -166,24 +175,35 @@ PassedComm* usePassed(const VendorApi& vendor, ncclComm_t handle) {
   return findPassed(handle);
 }
 
-void dropPassed(ncclComm_t handle, ProbeState end) {
+std::shared_ptr<Side> dropPassed(ncclComm_t handle, ProbeState end) {
   std::unique_lock lock(table().mutex);
   auto found = table().byHandle.find(handle);
-  if (found == table().byHandle.end()) return;
+  if (found == table().byHandle.end()) return nullptr;
   PassedComm* comm = found->second;
   table().byHandle.erase(found);
   comm->handle.store(nullptr, std::memory_order_release);
-  close(comm, end);
+  std::shared_ptr<Side> side = close(comm, end);
   table().unused.push_back(comm);
+  return side;
+}
+
+std::shared_ptr<Side> sideOf(ncclComm_t handle) {
+  PassedComm* comm = findPassed(handle);
+  if (comm == nullptr) return nullptr;
+  std::lock_guard<std::mutex> lock(comm->mutex);
+  return comm->side;
 }
 
 void settlePassed(ncclComm_t handle, ncclResult_t state) {
   PassedComm* comm = findPassed(handle);
   if (comm == nullptr || state == ncclInProgress) return;
-  std::lock_guard<std::mutex> lock(comm->mutex);
+  std::unique_lock<std::mutex> lock(comm->mutex);
   if (comm->probe == nullptr || (comm->settled && state == ncclSuccess)) return;
   comm->probe->state(state == ncclSuccess ? ProbeState::kReady : ProbeState::kFailed);
   comm->settled = true;
+  std::shared_ptr<Side> side = comm->side;
+  lock.unlock();
+  if (side && state == ncclSuccess) side->start();
 }
 
 void finalizePassed(ncclComm_t handle) {
@@ -200,6 +220,7 @@ PassedFacts childFacts(ncclComm_t parent, uint64_t colour) {
   std::lock_guard<std::mutex> lock(comm->mutex);
   facts.parent = comm->facts.id;
   facts.id = mixed(mixed(facts.parent, ++comm->children), colour);
+  if (comm->side) FLEXLINK_INFO(kInit, "the vendor carries all of a child, without lanes of ours");
   return facts;
 }
 
@@ -212,10 +233,16 @@ PassedWatch::PassedWatch(const VendorApi& vendor, const PassedCall& call) noexce
     comm_ = comm;
     life_ = comm->life;
     seq_ = comm->seq++;
+    side_ = comm->side;
     comm->probe->entered(seq_);
-    comm->probe->begin(seq_, signatureOf(call), kProbeLane);
+    if (!side_) comm->probe->begin(seq_, signatureOf(call), kProbeLane);
   } catch (...) {  // no memory for a record: the call goes on without
   }
+}
+
+void PassedWatch::begun(const PassedCall& call) noexcept {
+  std::lock_guard<std::mutex> lock(comm_->mutex);
+  if (comm_->life == life_) comm_->probe->begin(seq_, signatureOf(call), kProbeLane);
 }
 
 void PassedWatch::ended(ncclResult_t result) noexcept {

@@ -5,10 +5,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/types.h"
+#include "comm/side.h"
 #include "drivers/libnccl.h"
 #include "probe/probe_writer.h"
 
@@ -21,9 +24,10 @@ struct PassedFacts {
   uint64_t id = 0;      // equal on all its ranks; 0: the vendor's own, where it tells one
   uint64_t parent = 0;  // id of the communicator that it comes from
   std::string name;
+  std::optional<UniqueId> side;  // where ranks meet with lanes of ours; none: the vendor alone
 };
 
-// A call that enqueues work, as far as the probe shows it.
+// A call that enqueues work, as far as the probe shows it and lanes of ours may carry it.
 struct PassedCall {
   Collective kind;
   ncclComm_t comm = nullptr;
@@ -31,6 +35,11 @@ struct PassedCall {
   int type = -1;
   int op = 0;
   int root = -1;
+  const void* send = nullptr;
+  const void* recv = nullptr;
+  int pointers = 0;  // of the buffers that were told
+  cudaStream_t stream = nullptr;
+  const ncclCollConfig_t* config = nullptr;
 };
 
 struct PassedComm {
@@ -45,6 +54,7 @@ struct PassedComm {
   uint64_t children = 0;  // made from it so far: in the same order on all ranks
   bool settled = false;   // the vendor has said that it is ready
   ProbeComm* probe = nullptr;
+  std::shared_ptr<Side> side;  // null: the vendor carries all
 };
 
 // The vendor has made it. `ready`: it may be asked about itself.
@@ -60,8 +70,12 @@ PassedComm* usePassed(const VendorApi& vendor, ncclComm_t handle);
 // The record of a handle if there is one.
 PassedComm* findPassed(ncclComm_t handle);
 
-// To be called before the vendor destroys it: afterwards its address may be another's.
-void dropPassed(ncclComm_t handle, ProbeState end);
+// To be called before the vendor destroys it: afterwards its address may be another's. What is left
+// of it is the caller's to end.
+std::shared_ptr<Side> dropPassed(ncclComm_t handle, ProbeState end);
+
+// Our lanes beside it; null: none.
+std::shared_ptr<Side> sideOf(ncclComm_t handle);
 
 // What the vendor says of its state.
 void settlePassed(ncclComm_t handle, ncclResult_t state);
@@ -70,14 +84,21 @@ void finalizePassed(ncclComm_t handle);
 // Facts of the next child; equal on the ranks that pass the same colour.
 PassedFacts childFacts(ncclComm_t parent, uint64_t colour);
 
-// Around the vendor's part of a call.
+// Around a call.
 class PassedWatch {
  public:
   PassedWatch(const VendorApi& vendor, const PassedCall& call) noexcept;
+
+  // Our lanes beside the communicator; null: none. If there are some, begun() follows, with the
+  // count of the vendor's part.
+  const std::shared_ptr<Side>& side() const { return side_; }
+  void begun(const PassedCall& call) noexcept;
+
   void ended(ncclResult_t result) noexcept;
 
  private:
   PassedComm* comm_ = nullptr;
+  std::shared_ptr<Side> side_;
   uint64_t life_ = 0;
   uint64_t seq_ = 0;
 };

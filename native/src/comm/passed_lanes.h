@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which lanes may carry a call that passes through. Pure.
+// Whether lanes of ours may carry a part of the calls that pass through. Pure.
 #pragma once
 
 namespace flexlink {
 
 struct PassedLaneFacts {
-  bool beside = false;     // there are lanes beside the vendor
-  bool pinned = false;     // the user has set NCCL_ALGO or NCCL_PROTO: he wants the vendor's own
-  bool capturing = false;  // into a graph, which replays only what is on the stream
+  bool beside = false;      // FLEXLINK_LANES names the vendor and others
+  bool fixed = false;       // with a part for each
+  bool pinned = false;      // the user has set NCCL_ALGO or NCCL_PROTO: he wants the vendor's own
+  bool commId = false;      // NCCL_COMM_ID: there is no unique id to tell where our ranks meet
+  bool hostMemory = false;  // the vendor works on host memory, as our lanes do
 };
 
-// Why the vendor must carry all of it; null: lanes beside it may carry a part.
+// Why the vendor must carry all of them; null: lanes beside it may carry a part.
 constexpr const char* whyVendorAlone(const PassedLaneFacts& facts) {
-  if (facts.pinned) return "NCCL_ALGO or NCCL_PROTO is set";
   if (!facts.beside) return "no lane beside it";
-  if (facts.capturing) return "the stream is captured into a graph";
+  if (facts.pinned) return "NCCL_ALGO or NCCL_PROTO is set";
+  if (facts.commId) return "NCCL_COMM_ID is set";
+  if (!facts.fixed) return "FLEXLINK_LANES gives no parts, as vendor:3,memory:1 does";
+  if (!facts.hostMemory) return "lanes of ours do not carry GPU memory yet";
   return nullptr;
 }
 

@@ -18,6 +18,13 @@ namespace flexlink {
 // The key of a meeting that lasts: once all have come nobody is late. One for each cookie.
 inline constexpr uint64_t kLastingMeeting = ~uint64_t{0};
 
+// The key of a meeting that is worth no long wait: of lanes beside the vendor, who carries all
+// where they do not come. One for each cookie.
+inline constexpr uint64_t kSideMeeting = kLastingMeeting - 1;
+
+// How long a meeting waits for all to come, in seconds; 0: no limit.
+double meetingSeconds(uint64_t key);
+
 // Which meeting, where, and who I am in it.
 struct Meeting {
   SocketAddress address;

@@ -45,12 +45,7 @@ Result<VendorCard> myVendorCard(bool first) {
   card.wanted = wish.names("vendor") && !isThisLibrary(settings().vendorPath) ? 1 : 0;
   if (card.wanted == 0) return card;
   card.fixed = wish.fixed() || settings().deterministic ? 1 : 0;
-  uint32_t all = 0, part = 0;
-  for (const LaneWish::Named& each : wish.lanes) {
-    all += each.part;
-    if (each.lane == "vendor") part = each.part;
-  }
-  card.part = static_cast<uint16_t>(wish.fixed() ? part * kWholeWeight / all : kWholeWeight);
+  card.part = vendorPart(wish);
   Status status = fill(&card, first);
   if (!status.ok()) FLEXLINK_WARN("the vendor lane is not used: %s", status.text());
   return card;
@@ -58,10 +53,7 @@ Result<VendorCard> myVendorCard(bool first) {
 
 std::optional<Weights> fixedWeights(const VendorCard& first) {
   if (first.fixed == 0) return {};
-  Weights weights = allOn(first.part * 2 >= kWholeWeight ? 0 : 1, 2);
-  weights.parts[0] = first.part;
-  weights.parts[1] = static_cast<uint16_t>(kWholeWeight - first.part);
-  return weights;
+  return sharesOf(first.part);
 }
 
 std::shared_ptr<VendorEntry> VendorEntry::start(int ranks, int rank, const VendorCard& first,

@@ -35,6 +35,8 @@
   X(ncclResult_t, ncclWaitSignal, (int nDesc, ncclWaitSignalDesc_t* signalDescs, ncclComm_t comm, cudaStream_t stream), (nDesc, signalDescs, comm, stream), kWaitSignal)
 
 #define FLEXLINK_NCCL_LIFE(X) \
+  X(ncclResult_t, ncclGetUniqueId, (ncclUniqueId* uniqueId), (uniqueId)) \
+  X(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags), (comm, revokeFlags)) \
   X(const char*, ncclGetLastError, (ncclComm_t comm), (comm)) \
   X(ncclResult_t, ncclCommGetAsyncError, (ncclComm_t comm, ncclResult_t* asyncError), (comm, asyncError)) \
   X(ncclResult_t, ncclCommInitRank, (ncclComm_t* comm, int nranks, ncclUniqueId commId, int rank), (comm, nranks, commId, rank)) \
@@ -55,8 +57,6 @@
   X(ncclResult_t, ncclGetVersion, (int* version), (version)) \
   X(const char*, ncclGetErrorString, (ncclResult_t result), (result)) \
   X(void, ncclResetDebugInit, (void), ()) \
-  X(ncclResult_t, ncclGetUniqueId, (ncclUniqueId* uniqueId), (uniqueId)) \
-  X(ncclResult_t, ncclCommRevoke, (ncclComm_t comm, int revokeFlags), (comm, revokeFlags)) \
   X(ncclResult_t, ncclCommGetUniqueId, (ncclComm_t comm, ncclUniqueId* uniqueId), (comm, uniqueId)) \
   X(ncclResult_t, ncclCommCount, (const ncclComm_t comm, int* count), (comm, count)) \
   X(ncclResult_t, ncclCommCuDevice, (const ncclComm_t comm, int* device), (comm, device)) \

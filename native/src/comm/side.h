@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// A communicator of ours beside one of the vendor's, between the same ranks: what it takes to let
+// our lanes carry a part of the vendor's collectives. README.md says how ranks come to have it.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "balance/weights.h"
+#include "comm/shell.h"
+#include "comm/unique_id.h"
+#include "drivers/libnccl.h"
+#include "lane/split/epoch_board.h"
+
+namespace flexlink {
+
+struct SidePlan {
+  int rank = 0;
+  int ranks = 0;
+  UniqueId meeting;
+  uint64_t parent = 0;  // id of the vendor's communicator in the probe
+  std::string name;
+};
+
+// Which shares {vendor, ours} FLEXLINK_LANES asks for beside this vendor; the error: why nothing is
+// to run beside it, which the log says where the user has asked for it. Decided once.
+const Result<Weights>& sideShares(const VendorApi& vendor);
+
+// Counters by which streams of another library and ours wait for each other. Never freed, for a
+// stream may still read one when the communicators are gone; used again, and so they only grow.
+struct SideFences {
+  uint64_t number = 0;                     // of the last batch
+  uint64_t end = 0;                        // written when batch number `end` is over
+  std::map<cudaStream_t, uint64_t> start;  // written when that stream has come to the batch
+};
+
+// A call's part on our lanes, and the call.
+struct SideCall {
+  Call part;
+  Whole whole;
+};
+
+// Used by the thread that uses the vendor's communicator, but for what is said below.
+class Side : public std::enable_shared_from_this<Side> {
+ public:
+  // `comm`: the vendor's.
+  Side(const VendorApi& vendor, ncclComm_t comm, SidePlan plan);
+  ~Side();
+  Side(const Side&) = delete;
+  Side& operator=(const Side&) = delete;
+
+  int rank() const { return plan_.rank; }
+  int ranks() const { return plan_.ranks; }
+  ncclComm_t comm() const { return comm_; }
+
+  // The vendor's communicator is there: makes ours, in the background. Any thread.
+  void start();
+
+  // How the next collective is cut, in the order of calls: lane 0 is the vendor. Waits while ranks
+  // agree.
+  Result<Split> cut(const Call& call);
+
+  // One group's part on our lanes: it begins when `streams`, of the vendor's library, have come to
+  // where they are now. leave(): from now on they wait for its end.
+  Status enter(std::vector<SideCall> calls, const std::vector<cudaStream_t>& streams);
+  Status leave(const std::vector<cudaStream_t>& streams);
+
+  // Until all that was entered is over; how it ended.
+  Status wait();
+
+  // Until the vendor has enqueued or done what it was called for; how that went. It ends when the
+  // vendor says so, or when another thread aborts.
+  Status awaitVendor();
+
+  // The vendor's part has failed: why, if our lanes hear that from a peer within a moment.
+  Status cause();
+
+  // It has failed: until our lanes touch nothing of the program's any more.
+  void awaitQuiet();
+
+  // Any thread:
+  Status failure() const;             // ok while none
+  void fail(const Status& reason);    // tells the peers
+  void giveUp(const Status& reason);  // and ends the vendor's part, too
+  void abort();                       // ends it, whatever is under way
+  void destroy();                     // waits for what is under way
+
+ private:
+  static void batchEnded(void* weakSelf);
+  Status askVendor();
+  Status submitBatch(std::vector<SideCall> calls);
+  void look();
+  void joinEpochs();
+  bool noteFailure(const Status& status);
+  void revokeSoon();
+  void revokeVendor();
+  void letVendorGo();
+  ncclComm* shell() const;
+  ncclComm* close();
+  Status said(const char* call, ncclResult_t result) const;
+
+  const VendorApi& vendor_;
+  const ncclComm_t comm_;
+  const SidePlan plan_;
+  const std::shared_ptr<EpochBoard> board_;
+  const std::shared_ptr<HostStream> proxy_;  // where our part of all calls lies, in their order
+  SideFences* const fences_;
+
+  struct Kept {
+    uint64_t number;
+    std::vector<SideCall> calls;
+  };
+  std::deque<Kept> kept_;  // what batches under way point at
+
+  mutable std::mutex mutex_;   // guards the next four; before a shell's `life`
+  ncclComm* shell_ = nullptr;  // null: not begun, or over
+  bool over_ = false;          // nothing begins any more
+  Status failure_;
+  std::shared_ptr<EpochMeeting> epochs_;
+
+  // Held while another thread than the program's, or one that may meet an abort, calls the vendor
+  // with the communicator; such calls do not wait for a peer.
+  std::mutex vendorMutex_;
+  bool vendorThere_ = true;  // the program has not told the vendor to end it
+};
+
+}  // namespace flexlink
