@@ -132,7 +132,9 @@ TEST_P(LinkSuite, WhatHasNoPlaceIsReadAndDropped) {
 
 // Looks at memory that a copy is being written into: the test must meet it half done, so no order
 // of theirs is asked for and ThreadSanitizer is not to ask for one.
-__attribute__((no_sanitize("thread"))) bool begun(const volatile uint8_t& byte) { return byte != 0; }
+__attribute__((no_sanitize("thread"))) bool begun(const volatile uint8_t& byte) {
+  return byte != 0;
+}
 
 TEST_P(LinkSuite, MemoryThatIsTakenBackIsLeftAloneOnBothSides) {
   std::vector<uint8_t> first = pattern(900'000, 1), second = pattern(50'000, 2);

@@ -11,11 +11,11 @@
 #include "base/log.h"
 #include "base/reactor.h"
 #include "base/settings.h"
+#include "comm/copies.h"
 #include "comm/paths.h"
 #include "comm/shell.h"
 #include "comm/unique_id.h"
 #include "comm/wire.h"
-#include "device/host/host_device.h"
 
 namespace flexlink {
 namespace {
@@ -78,7 +78,6 @@ class Creation : public std::enable_shared_from_this<Creation> {
   Status checkCards() const;
   void reachPeers(std::vector<PeerNics> nics);
   void enterVendor();
-  Status openCopies();
   void sayReady();
   int coresOfHost() const;
   Status deadAttendant() const;
@@ -315,25 +314,16 @@ void Creation::enterVendor() {
                                parts_.cards[0].vendor, [self] { self->sayReady(); });
 }
 
-// Peers that are threads of this process pin their segments themselves.
-Status Creation::openCopies() {
-  if (parts_.cards.empty() || parts_.cards[0].byDevice == 0) return {};
-  std::vector<Segment> pinned;
-  for (int rank : parts_.hosts.neighbours()) {
-    const MemoryPeer& peer = parts_.peers[static_cast<size_t>(rank)];
-    if (rank == parts_.rank || peer.process != nullptr) pinned.push_back(peer.segment);
-  }
-  parts_.copies.reset();
-  FLEXLINK_TRY_ASSIGN(parts_.copies, CopyStream::open(std::make_shared<HostDevice>(),
-                                                      std::move(pinned), parts_.layout));
-  return {};
-}
-
 // Once paths and vendor are there, or cannot be.
 void Creation::sayReady() {
   const bool settled = vendor_ == nullptr || vendor_->settled();
   if (ended_ || !reached_ || (reached_->ok() && !settled)) return;
-  const Status status = reached_->ok() ? openCopies() : *reached_;
+  Status status = *reached_;
+  if (status.ok()) {
+    Result<std::unique_ptr<CopyStream>> copies = openCopies(parts_);
+    status = copies.status();
+    if (copies.ok()) parts_.copies = std::move(copies.value());
+  }
   Readiness ready{};
   ready.vendor = vendor_ != nullptr && vendor_->there();
   ready.code = static_cast<int32_t>(status.code());
