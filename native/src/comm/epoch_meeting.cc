@@ -31,7 +31,7 @@ std::string textOf(const Epochs::Change& change) {
   std::string text = "from split operation " + std::to_string(change.first) + " on, " +
                      whatOf(change.what.operationClass) + ": lanes' shares";
   for (int32_t lane = 0; lane < change.what.weights.lanes; ++lane) {
-    text += " " + std::to_string(change.what.weights.parts[static_cast<size_t>(lane)]);
+    text.append(" ").append(std::to_string(change.what.weights.parts[static_cast<size_t>(lane)]));
   }
   return text + " of " + std::to_string(kWholeWeight);
 }
