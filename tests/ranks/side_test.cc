@@ -206,21 +206,22 @@ RANK_BODY(CutWithoutBlocking) {
   comm.destroy();
 }
 
-// Rank 1 has no lanes of its own.
+// Rank 1 has no lanes of its own. No call waits until that is known.
 RANK_BODY(OneRankWithoutLanes) {
   if (ctx.rank == 1) unsetenv("FLEXLINK_LANES");
   const Reader reader(flexlink::ProbeWriter::process()->path());
   Comm comm = makeWorld(ctx);
-  const double seconds = timed([&] {
-    for (int round = 0; round < 110; ++round) {
-      std::vector<int32_t> data(1000, round);
-      RANK_OK(
-          ncclAllReduce(data.data(), data.data(), data.size(), ncclInt32, ncclSum, comm, nullptr));
-      RANK_EQ(data[999], round * ctx.size);
-      usleep(50'000);
-    }
-  });
-  RANK_TRUE(seconds < 6 * kSlowdown);
+  double longest = 0;
+  for (int round = 0; round < 110; ++round) {
+    std::vector<int32_t> data(1000, round);
+    longest = std::max(longest, timed([&] {
+                         RANK_OK(ncclAllReduce(data.data(), data.data(), data.size(), ncclInt32,
+                                               ncclSum, comm, nullptr));
+                       }));
+    RANK_EQ(data[999], round * ctx.size);
+    usleep(50'000);
+  }
+  RANK_TRUE_MSG(longest < 2 * kSlowdown, longest);
   RANK_EQ(carried(reader, ctx.rank).operations, uint64_t{0});
   comm.destroy();
 }
