@@ -47,7 +47,7 @@ MUTATIONS = (
     Mutation(
         "right or an error: what a failed link has left undone is forgotten",
         "native/src/link/bundle_failover.cc",
-        "repost(std::move(frame), nullptr);",
+        "repost(std::move(frame));",
         "(void)frame;",
         "test_unit",
         "Bundle.ACutLink*",
