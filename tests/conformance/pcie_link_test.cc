@@ -11,11 +11,13 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <latch>
 #include <random>
 #include <thread>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/reactor.h"
 #include "device/host/exchange.h"
 #include "device/host/region.h"
 #include "engine/fd_bell.h"
@@ -299,7 +301,7 @@ class Child {
     auto [mine, theirs] = lifelines();
     lifeline_ = std::move(mine);
     EXPECT_TRUE(myProcessCard().ok());
-    pid_ = fork();
+    forkAtRest();
     if (pid_ != 0) return;
     // What a fork does not inherit: nobody sleeps at this one.
     mmap(&myDoorbell(), sizeof(Doorbell), PROT_READ | PROT_WRITE,
@@ -324,6 +326,22 @@ class Child {
   }
 
  private:
+  // While the control thread holds no lock: AddressSanitizer's allocator is not made for fork(),
+  // and a child that inherits its lock taken waits for ever.
+  void forkAtRest() {
+    std::latch held(1), free(1);
+    Reactor* reactor = Reactor::instance().value();
+    reactor->post([&] {
+      held.count_down();
+      free.wait();
+    });
+    held.wait();
+    pid_ = fork();
+    if (pid_ == 0) return;
+    free.count_down();
+    reactor->postAndWait([] {});  // it uses nothing of this function any more
+  }
+
   PcieSegment segment_;
   Fd lifeline_;
   pid_t pid_ = -1;
