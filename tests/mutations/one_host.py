@@ -111,8 +111,8 @@ MUTATIONS = (
     Mutation(
         "right or an error: a call ends before the device is through with it",
         "native/src/lane/memory/staged.cc",
-        "header().clock.load(std::memory_order_acquire) < end",
-        "header().clock.load(std::memory_order_acquire) < clockBase_",
+        "told(mySegment().header().clock, end)",
+        "told(mySegment().header().clock, clockBase_)",
         "test_conformance",
         "*MemoryLaneWays.*bySlowDevice",
     ),

@@ -265,6 +265,7 @@ bool MemoryLane::peersReached(WaitFor whom, uint64_t clock) {
 }
 
 void MemoryLane::publishClock(uint64_t clock) {
+  if (copies_ != nullptr) return copies_->publish(mySegment().header().clock, clock);
   mySegment().header().clock.exchange(clock, std::memory_order_seq_cst);
   ringPeers();
 }

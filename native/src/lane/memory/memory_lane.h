@@ -214,7 +214,6 @@ class MemoryLane final : public Lane {
   Progress takeAttached(const Call& call, Single* single, const CellHeader& header);
   Progress pollOneSided(const Call& call, Single* single);
   void ringPeer(int peer);
-  void copyPart(void* to, const void* from, size_t bytes);
   void tell(std::atomic<uint64_t>& counter, uint64_t value, int peer);
   bool told(const std::atomic<uint64_t>& counter, uint64_t value) const;
 

@@ -170,7 +170,8 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
                    region.offset,
                    region.id,
                    single->mode};
-    copyPart(cell.payload, static_cast<const uint8_t*>(call.send) + single->moved, part);
+    void* to = cell.payload;
+    put(&to, 1, static_cast<const uint8_t*>(call.send) + single->moved, part, 0);
     single->moved += part;
     single->lastCell = produced_[peer]++;
     single->begun = true;
@@ -229,7 +230,8 @@ Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
   auto* recv = static_cast<uint8_t*>(call.recv);
   if (single->mode == kInCells) {
     size_t part = std::min<size_t>({header.payloadBytes, kCellPayload, bytes - single->moved});
-    copyPart(recv + single->moved, cell->payload, part);
+    void* to = recv + single->moved;
+    put(&to, 1, cell->payload, part, 0);
     single->moved += part;
     return Progress::kDone;
   }
@@ -306,11 +308,6 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
   if (!single->begun) tell(signal, ++signalsSent_[counter], call.root);
   single->begun = true;
   return told(signal, signalsSent_[counter]) ? Progress::kDone : Progress::kWaiting;
-}
-
-void MemoryLane::copyPart(void* to, const void* from, size_t bytes) {
-  if (copies_ != nullptr) return copies_->copy(to, from, bytes);
-  if (bytes != 0) memcpy(to, from, bytes);
 }
 
 // A counter of this rank's segment that `peer` waits for: what was copied before is there. Pairs

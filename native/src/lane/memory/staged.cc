@@ -82,18 +82,14 @@ Progress MemoryLane::pollStaged() {
   do {
     ++stepIndex_;
   } while (stepIndex_ < schedule_.steps() && schedule_.idle(schedule_.step(stepIndex_)));
-  if (copies_ != nullptr) {
-    copies_->publish(mySegment().header().clock, clockBase_ + stepIndex_);
-  } else {
-    publishClock(clockBase_ + stepIndex_);
-  }
+  publishClock(clockBase_ + stepIndex_);
   return Progress::kMoved;
 }
 
 // What a device moves may still be under way: it says so by this rank's own clock.
 Progress MemoryLane::endStaged() {
   const uint64_t end = clockBase_ + schedule_.steps();
-  if (copies_ != nullptr && mySegment().header().clock.load(std::memory_order_acquire) < end) {
+  if (!told(mySegment().header().clock, end)) {
     waitingFor_.store(-1, std::memory_order_relaxed);
     return Progress::kWaiting;
   }
