@@ -67,10 +67,16 @@ void awaitCut(const RankContext& ctx, const Reader& reader, ncclComm_t comm,
   ctx.barrier();
 }
 
-RANK_BODY(CutCases) {
-  const Reader reader(flexlink::ProbeWriter::process()->path());
+// A world whose calls are cut from now on.
+Comm cutWorld(RankContext& ctx, const Reader& reader) {
   Comm comm = makeWorld(ctx);
   awaitCut(ctx, reader, comm);
+  return comm;
+}
+
+RANK_BODY(CutCases) {
+  const Reader reader(flexlink::ProbeWriter::process()->path());
+  Comm comm = cutWorld(ctx, reader);
   const uint64_t before = carried(reader, ctx.rank).operations;
   Stream stream;
   CaseRunner runner(comm, ctx.rank, ctx.size, size_t{3} << 20);
@@ -86,8 +92,7 @@ RANK_BODY(CutCases) {
 // Of every kind, in a group and behind each other on a stream.
 RANK_BODY(CutBatches) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   Stream stream;
   constexpr uint64_t kBatch = 12;
   CaseRunner runner(comm, ctx.rank, ctx.size, 3 * kBatch * (size_t{128} << 10));
@@ -106,8 +111,7 @@ RANK_BODY(CutBatches) {
 // What is to be sent is there only when the stream comes to the call.
 RANK_BODY(CutCallsWaitForTheirStream) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   Stream stream;
   uint64_t gate = 0;
   std::vector<int32_t> in(5000, -1), out(5000, -1);
@@ -124,8 +128,7 @@ RANK_BODY(CutCallsWaitForTheirStream) {
 // Half of the bytes of each rank's block, in each kind of call.
 RANK_BODY(EachKindIsCut) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   CaseRunner runner(comm, ctx.rank, ctx.size, size_t{8} << 20);
   for (Coll coll : {Coll::kAllReduce, Coll::kBroadcast, Coll::kBcast, Coll::kReduce,
                     Coll::kAllGather, Coll::kReduceScatter}) {
@@ -230,8 +233,7 @@ RANK_BODY(OneRankWithoutLanes) {
 // on every rank fails.
 RANK_BODY(OurLaneFails) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   std::thread failing;
   if (ctx.rank == 1) {
     failing = std::thread([&] {
@@ -264,8 +266,7 @@ RANK_BODY(OurLaneFails) {
 // What the vendor refuses is not begun on our lanes either, and is forgotten.
 RANK_BODY(RefusedCallsBeginNothing) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   const uint64_t before = carried(reader, ctx.rank).operations;
   auto* noStream = reinterpret_cast<cudaStream_t>(uintptr_t{64});
   std::vector<int32_t> data(1000, 7);
@@ -288,8 +289,7 @@ RANK_BODY(RefusedCallsBeginNothing) {
 // Rank 1 gives up. The others are in a call that the vendor carries alone, or have work on streams.
 RANK_BODY(OthersHearOfAFailure) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   if (ctx.rank == 1) {
     usleep(100'000);
     flexlink::sideOf(comm)->giveUp(
@@ -318,8 +318,7 @@ RANK_BODY(OthersHearOfAFailure) {
 
 RANK_BODY(ARankDiesBesideTheVendor) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   if (ctx.rank == 1) (void)raise(SIGKILL);
   ncclResult_t failed = ncclSuccess;
   const double seconds = timed([&] {
@@ -343,8 +342,7 @@ RANK_BODY(ARankDiesBesideTheVendor) {
 // Nobody answers rank 0's call; another thread ends it.
 RANK_BODY(AbortEndsACutCall) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   if (ctx.rank == 0) {
     ncclComm_t handle = comm.release();
     double seconds = 0;
@@ -368,8 +366,7 @@ RANK_BODY(AbortEndsACutCall) {
 // A group that is only simulated launches nothing, also of ours.
 RANK_BODY(SimulatedGroupsAreNotCut) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  Comm comm = cutWorld(ctx, reader);
   const uint64_t before = carried(reader, ctx.rank).operations;
   std::vector<int32_t> data(1000, 7);
   RANK_OK(ncclGroupStart());
