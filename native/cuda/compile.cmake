@@ -21,7 +21,9 @@ endif()
 if(NOT made STREQUAL wanted)
   # The PTX stays for the tests; the other files between source and fatbin go.
   file(GLOB old "${folder}/*.ptx")
-  file(REMOVE ${old})
+  if(old)  # CMake before 3.27 takes no empty list
+    file(REMOVE ${old})
+  endif()
   file(MAKE_DIRECTORY "${folder}/steps")
   execute_process(COMMAND "${nvcc}" ${flags} --keep --keep-dir "${folder}/steps" "-I${include}"
     -o "${fatbin}" ${units} RESULT_VARIABLE failed)
