@@ -101,12 +101,13 @@ AnyQueue = Union["Queue", "CudaQueue"]
 def may_take_cuda() -> bool:
     """Whether takes_cuda() is worth asking, without a call: one keeps forked children from any."""
     asked = os.environ.get("FLEXLINK_PASS_THROUGH") == "1"
+    asked = asked or os.environ.get("FLEXLINK_DEVICE") == "cuda"
     return asked or any(map(os.path.exists, ("/proc/driver/nvidia/version", "/dev/dxg")))
 
 
 @functools.lru_cache(maxsize=1)
 def takes_cuda() -> bool:
-    """Whether calls pass through to a vendor's library for CUDA: one without host streams."""
+    """Whether communicators are on GPUs, the vendor's or ours: then there are no host streams."""
     ffi, lib = native()
     out = ffi.new("cudaStream_t*")
     code = lib.flexlinkStreamCreate(out)

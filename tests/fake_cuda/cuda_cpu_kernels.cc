@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cuda_cpu_kernels.h"
+#include "fake_cuda/cuda_cpu_kernels.h"
 
 #include "device/cuda/kernels/list.h"
 

@@ -8,6 +8,7 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/collective_case.h"
+#include "support/gpu.h"
 
 namespace ranktest {
 namespace {
@@ -46,21 +47,33 @@ size_t firstDifference(const char* at, size_t bytes, const std::string& pattern)
 
 Arena::Arena(bool memAlloc, size_t bytes) : memAlloc_(memAlloc), size_(bytes) {
   void* at = nullptr;
-  if (memAlloc) {
-    RANK_OK(ncclMemAlloc(&at, bytes));
-  } else {
-    at = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-    RANK_TRUE(at != nullptr);
+  if (memAlloc) RANK_OK(ncclMemAlloc(&at, bytes));
+  if (Gpu* gpu = Gpu::use()) {
+    onGpu_ = static_cast<char*>(memAlloc ? at : gpu->allocate(bytes));
+    at = nullptr;
   }
+  if (at == nullptr) at = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  RANK_TRUE(at != nullptr);
   base_ = static_cast<char*>(at);
 }
 
 Arena::~Arena() {
-  if (memAlloc_) {
-    ncclMemFree(base_);
-  } else {
-    free(base_);
-  }
+  void* theirs = onGpu_ != nullptr ? onGpu_ : base_;
+  if (memAlloc_) ncclMemFree(theirs);
+  if (onGpu_ != nullptr && !memAlloc_) Gpu::use()->free(onGpu_);
+  if (onGpu_ != nullptr || !memAlloc_) free(base_);
+}
+
+void Arena::upload(const char* data, size_t bytes) const {
+  if (onGpu_ == nullptr) return;
+  const char* from = data - kGuard;
+  Gpu::use()->copy(onGpu_ + (from - base_), from, bytes + 2 * kGuard);
+}
+
+void Arena::download(char* data, size_t bytes) const {
+  if (onGpu_ == nullptr) return;
+  char* to = data - kGuard;
+  Gpu::use()->copy(to, onGpu_ + (to - base_), bytes + 2 * kGuard);
 }
 
 char* Arena::take(size_t bytes, size_t offset) {
@@ -102,9 +115,10 @@ CaseRunner::Region CaseRunner::makeRegion(const Case& c, bool send, int blocks) 
   Region region;
   region.bytes = c.count * typeBytes(c.type) * static_cast<size_t>(blocks);
   Arena& arena = isShared(memory) ? *shared_ : *plain_;
+  region.arena = &arena;
   region.data = arena.take(region.bytes, static_cast<size_t>(c.misalign) * typeBytes(c.type));
   if (isRegistered(memory) && region.bytes > 0) {
-    RANK_OK(ncclCommRegister(comm_, region.data, region.bytes, &region.handle));
+    RANK_OK(ncclCommRegister(comm_, arena.given(region.data), region.bytes, &region.handle));
   }
   return region;
 }
@@ -126,6 +140,8 @@ CaseRunner::Issued CaseRunner::prepare(const Case& c) {
     fillPeriodic(it.sendAt + static_cast<size_t>(b) * block, block,
                  patternOf(c, ranks_, rank_, b, true));
   }
+  it.recv.arena->upload(it.recv.data, it.recv.bytes);
+  if (!it.oneRegion) it.send.arena->upload(it.send.data, it.send.bytes);
   return it;
 }
 
@@ -138,6 +154,7 @@ ncclRedOp_t CaseRunner::makeOp(const Case& c) {
 }
 
 void CaseRunner::call(const Issued& it, cudaStream_t stream) {
+  if (stream == nullptr && Gpu::use() != nullptr) stream = Gpu::perThread();
   const Case& c = it.c;
   const bool madeOp = reduces(c.coll) && c.op == Op::kPreMulSum;
   const ncclRedOp_t op = makeOp(c);
@@ -153,15 +170,15 @@ ncclResult_t CaseRunner::callSendRecv(const Issued& it, cudaStream_t stream) {
   const int to = (rank_ + c.shift) % ranks_;
   const int from = (rank_ + ranks_ - c.shift % ranks_) % ranks_;
   RANK_OK(ncclGroupStart());
-  RANK_OK(ncclSend(it.sendAt, c.count, c.type, to, comm_, stream));
-  RANK_OK(ncclRecv(it.recvAt, c.count, c.type, from, comm_, stream));
+  RANK_OK(ncclSend(it.sendGiven(), c.count, c.type, to, comm_, stream));
+  RANK_OK(ncclRecv(it.recvGiven(), c.count, c.type, from, comm_, stream));
   return ncclGroupEnd();
 }
 
 ncclResult_t CaseRunner::callPlain(const Issued& it, ncclRedOp_t op, cudaStream_t stream) {
   const Case& c = it.c;
-  const void* send = c.nullUnused && !readsSend(c) && !c.inPlace ? nullptr : it.sendAt;
-  void* recv = c.nullUnused && !writesRecv(c) && !c.inPlace ? nullptr : it.recvAt;
+  const void* send = c.nullUnused && !readsSend(c) && !c.inPlace ? nullptr : it.sendGiven();
+  void* recv = c.nullUnused && !writesRecv(c) && !c.inPlace ? nullptr : it.recvGiven();
   switch (c.coll) {
     case Coll::kAllReduce:
       return ncclAllReduce(send, recv, c.count, c.type, op, comm_, stream);
@@ -193,22 +210,29 @@ ncclResult_t CaseRunner::callConfig(const Issued& it, ncclRedOp_t op, cudaStream
   const ncclCollConfig_t* use = (c.key & 1) != 0 ? &config : nullptr;
   switch (c.coll) {
     case Coll::kAllReduce:
-      return ncclAllReduceConfig(it.sendAt, it.recvAt, c.count, c.type, op, comm_, stream, use);
+      return ncclAllReduceConfig(it.sendGiven(), it.recvGiven(), c.count, c.type, op, comm_, stream,
+                                 use);
     case Coll::kBroadcast:
-      return ncclBroadcastConfig(it.sendAt, it.recvAt, c.count, c.type, c.root, comm_, stream, use);
+      return ncclBroadcastConfig(it.sendGiven(), it.recvGiven(), c.count, c.type, c.root, comm_,
+                                 stream, use);
     case Coll::kReduce:
-      return ncclReduceConfig(it.sendAt, it.recvAt, c.count, c.type, op, c.root, comm_, stream,
-                              use);
+      return ncclReduceConfig(it.sendGiven(), it.recvGiven(), c.count, c.type, op, c.root, comm_,
+                              stream, use);
     case Coll::kAllGather:
-      return ncclAllGatherConfig(it.sendAt, it.recvAt, c.count, c.type, comm_, stream, use);
+      return ncclAllGatherConfig(it.sendGiven(), it.recvGiven(), c.count, c.type, comm_, stream,
+                                 use);
     case Coll::kReduceScatter:
-      return ncclReduceScatterConfig(it.sendAt, it.recvAt, c.count, c.type, op, comm_, stream, use);
+      return ncclReduceScatterConfig(it.sendGiven(), it.recvGiven(), c.count, c.type, op, comm_,
+                                     stream, use);
     case Coll::kAlltoAll:
-      return ncclAlltoAllConfig(it.sendAt, it.recvAt, c.count, c.type, comm_, stream, use);
+      return ncclAlltoAllConfig(it.sendGiven(), it.recvGiven(), c.count, c.type, comm_, stream,
+                                use);
     case Coll::kGather:
-      return ncclGatherConfig(it.sendAt, it.recvAt, c.count, c.type, c.root, comm_, stream, use);
+      return ncclGatherConfig(it.sendGiven(), it.recvGiven(), c.count, c.type, c.root, comm_,
+                              stream, use);
     case Coll::kScatter:
-      return ncclScatterConfig(it.sendAt, it.recvAt, c.count, c.type, c.root, comm_, stream, use);
+      return ncclScatterConfig(it.sendGiven(), it.recvGiven(), c.count, c.type, c.root, comm_,
+                               stream, use);
     default:
       return ncclInternalError;
   }
@@ -258,6 +282,8 @@ void CaseRunner::checkGuards(const Issued& it, const Region& region) const {
 void CaseRunner::verify(const Issued& it) {
   const Case& c = it.c;
   const size_t block = c.count * typeBytes(c.type);
+  it.recv.arena->download(it.recv.data, it.recv.bytes);
+  if (!it.oneRegion) it.send.arena->download(it.send.data, it.send.bytes);
   checkGuards(it, it.recv);
   if (!it.oneRegion) checkGuards(it, it.send);
   const std::string untouched(block, static_cast<char>(kGuardByte));
@@ -277,6 +303,7 @@ void CaseRunner::verify(const Issued& it) {
 }
 
 void CaseRunner::verifyAll() {
+  if (Gpu* gpu = Gpu::use()) gpu->synchronize(Gpu::perThread());
   for (Issued& it : issued_) {
     verify(it);
     if (it.recv.handle != nullptr) RANK_OK(ncclCommDeregister(comm_, it.recv.handle));
@@ -291,7 +318,11 @@ void CaseRunner::verifyAll() {
 
 void CaseRunner::run(const Case& c, cudaStream_t stream) {
   issue(c, stream);
-  if (stream != nullptr) RANK_OK(flexlinkStreamSynchronize(stream));
+  if (Gpu* gpu = Gpu::use()) {
+    gpu->synchronize(stream != nullptr ? stream : Gpu::perThread());
+  } else if (stream != nullptr) {
+    RANK_OK(flexlinkStreamSynchronize(stream));
+  }
   verifyAll();
 }
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "flexlink/flexlink.h"
+#include "support/gpu.h"
 #include "support/sanitized.h"
 
 namespace ranktest {
@@ -97,10 +98,25 @@ Comm makeWorld(RankContext& ctx, int idNumber) {
   return comm;
 }
 
-Stream::Stream() { RANK_OK(flexlinkStreamCreate(&stream_)); }
+Stream::Stream() {
+  if (Gpu* gpu = Gpu::use()) {
+    stream_ = gpu->makeStream();
+  } else {
+    RANK_OK(flexlinkStreamCreate(&stream_));
+  }
+}
 
-Stream::~Stream() { flexlinkStreamDestroy(stream_); }
+Stream::~Stream() {
+  if (Gpu* gpu = Gpu::use()) {
+    gpu->freeStream(stream_);
+  } else {
+    flexlinkStreamDestroy(stream_);
+  }
+}
 
-void Stream::sync() const { RANK_OK(flexlinkStreamSynchronize(stream_)); }
+void Stream::sync() const {
+  if (Gpu* gpu = Gpu::use()) return gpu->synchronize(stream_);
+  RANK_OK(flexlinkStreamSynchronize(stream_));
+}
 
 }  // namespace ranktest

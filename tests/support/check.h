@@ -58,7 +58,7 @@ class Comm {
 // The communicator over all ranks of the run, from the unique id number n.
 Comm makeWorld(RankContext& ctx, int idNumber = 0);
 
-// A host stream; destroyed at the end.
+// A stream of the device that buffers are on; destroyed at the end.
 class Stream {
  public:
   Stream();

@@ -70,7 +70,8 @@ int recvBlocks(Coll coll, int ranks);
 // One period of a block as bytes (the whole block where it is shorter); the block repeats it.
 std::string patternOf(const Case& c, int ranks, int rank, int block, bool input);
 
-// Memory of one kind, handed out from the start again after reset().
+// Memory of one kind, handed out from the start again after reset(). On a GPU the library is given
+// memory of that, and a test sees a copy.
 class Arena {
  public:
   Arena(bool memAlloc, size_t bytes);
@@ -81,9 +82,17 @@ class Arena {
   char* take(size_t bytes, size_t offset);
   void reset() { used_ = 0; }
 
+  // What the library is given for this address.
+  char* given(char* at) const { return onGpu_ == nullptr ? at : onGpu_ + (at - base_); }
+
+  // To the GPU, and back; guard bytes included.
+  void upload(const char* data, size_t bytes) const;
+  void download(char* data, size_t bytes) const;
+
  private:
   bool memAlloc_;
   char* base_ = nullptr;
+  char* onGpu_ = nullptr;
   size_t size_ = 0;
   size_t used_ = 0;
 };
@@ -107,6 +116,7 @@ class CaseRunner {
   struct Region {
     char* data = nullptr;  // payload; guards lie on both sides
     size_t bytes = 0;
+    const Arena* arena = nullptr;
     void* handle = nullptr;  // of ncclCommRegister
   };
   struct Issued {
@@ -116,6 +126,8 @@ class CaseRunner {
     bool oneRegion = false;  // in place: recv and send lie in the same region
     char* sendAt = nullptr;
     char* recvAt = nullptr;
+    const void* sendGiven() const { return send.arena->given(sendAt); }
+    void* recvGiven() const { return recv.arena->given(recvAt); }
   };
 
   Memory memoryOf(const Case& c, bool send) const;

@@ -12,6 +12,7 @@
 #include <map>
 #include <thread>
 
+#include "support/gpu.h"
 #include "support/rank_run.h"
 #include "support/sanitized.h"
 
@@ -38,6 +39,7 @@ void runOne(RankContext& ctx, RankBody body) {
   ctx.slot().state.store(RankState::kRunning);
   ctx.at("the start");
   try {
+    (void)Gpu::use(ctx.rank);
     body(ctx);
     if (ctx.slot().state.load() == RankState::kRunning) ctx.slot().state.store(RankState::kPassed);
   } catch (const std::exception& e) {

@@ -27,6 +27,8 @@ class SlowDevice final : public Device {
   Result<MemoryKind> memoryOf(const void* p) override { return host_.memoryOf(p); }
   Status pin(void* begin, size_t bytes) override { return host_.pin(begin, bytes); }
   Status unpin(void* begin) override { return host_.unpin(begin); }
+  Result<void*> allocate(size_t bytes) override { return host_.allocate(bytes); }
+  Status release(void* allocated) override { return host_.release(allocated); }
   Result<MemoryHandle> share(const void* p) override { return host_.share(p); }
   Result<void*> open(const MemoryHandle& handle) override { return host_.open(handle); }
   Status close(void* opened) override { return host_.close(opened); }

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "cuda_cpu_kernels.h"
 #include "device/cuda/kernel_image.h"
+#include "fake_cuda/cuda_cpu_kernels.h"
 #include "fake_cuda/fake_cuda.h"
 
 namespace flexlink::test {
@@ -237,7 +237,7 @@ FoldArgs sumOf(void** dst, const void* const* srcs, size_t count) {
 TEST_F(Cuda, FoldsByTheKernelOfTypeAndOp) {
   auto device = make();
   if (kernelImage().fatbin == nullptr) {
-    EXPECT_NE(std::string(device->kernels().text()).find("has no CUDA kernels (none: "),
+    EXPECT_NE(std::string(device->kernels().text()).find("there are no CUDA kernels (none: "),
               std::string::npos);
     return;
   }
@@ -265,7 +265,7 @@ TEST_F(Cuda, KernelsThatTheDriverRefusesAreSaidWhenTheyAreAskedFor) {
   const Status status = device->fold(someStream(), sumOf(&dst, srcs, 1));
   EXPECT_EQ(status.code(), Code::kCuda);
   const char* words = kernelImage().fatbin == nullptr
-                          ? "this library has no CUDA kernels"
+                          ? "there are no CUDA kernels"
                           : "this driver (CUDA 13.0) does not take the kernels (sm_";
   EXPECT_EQ(std::string(status.text()).find(words), 0u) << status.text();
   EXPECT_TRUE(device->copy(someStream(), &values[0], &values[1], 2).ok()) << "the rest works";

@@ -11,8 +11,8 @@
 #include <string>
 #include <string_view>
 
-#include "cuda_cpu_kernels.h"
 #include "device/cuda/kernel_image.h"
+#include "fake_cuda/cuda_cpu_kernels.h"
 
 namespace flexlink::test {
 namespace {

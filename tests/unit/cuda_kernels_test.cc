@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "cuda_cpu_kernels.h"
 #include "device/cuda/fold_plan.h"
 #include "device/host/kernels.h"
 #include "device/host/kernels_table.h"
+#include "fake_cuda/cuda_cpu_kernels.h"
 #include "kernels_reference.h"
 
 namespace flexlink::test {

@@ -52,6 +52,16 @@ BufferNeeds needsOf(Collective kind, bool root) {
   }
 }
 
+// A kernel that reads what the GPU does not reach would spoil the whole process.
+Status checkReach(const Arguments& in, const Communicator& comm, const void* buffer) {
+  FLEXLINK_TRY_ASSIGN(const MemoryKind kind, comm.gpu()->memoryOf(buffer));
+  if (kind != MemoryKind::kHost) return {};
+  return makeStatus(Code::kInvalidArgument,
+                    "%s on rank %d: %p is host memory that no GPU reaches; a communicator on a GPU "
+                    "takes memory from cudaMalloc, cudaMallocHost or ncclMemAlloc",
+                    collectiveName(in.kind), comm.rank(), buffer);
+}
+
 Status checkBuffers(const Arguments& in, const Communicator& comm) {
   if (in.count == 0) return {};
   BufferNeeds needs = needsOf(in.kind, in.root == comm.rank());
@@ -69,7 +79,9 @@ Status checkBuffers(const Arguments& in, const Communicator& comm) {
                       "%s on rank %d: a count of %zu elements does not fit in memory",
                       collectiveName(in.kind), comm.rank(), in.count);
   }
-  return {};
+  if (comm.gpu() == nullptr) return {};
+  if (needs.send) FLEXLINK_TRY(checkReach(in, comm, in.send));
+  return needs.recv ? checkReach(in, comm, in.recv) : Status();
 }
 
 Status toCall(const Arguments& in, Communicator& comm, Call* call) {

@@ -9,6 +9,7 @@
 #include "api/export.h"
 #include "api/handles.h"
 #include "comm/creation.h"
+#include "engine/stream_mirror.h"
 
 namespace flexlink {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 struct GroupedCall {
   ncclComm* shell;
   Call call;
-  std::shared_ptr<HostStream> stream;  // nullptr: NULL
+  CallStream stream;
 };
 
 struct GroupedCreation {
@@ -52,6 +53,7 @@ struct Part {
   ncclComm* shell;
   std::unique_ptr<PendingBatch> pending = std::make_unique<PendingBatch>();
   std::vector<std::shared_ptr<HostStream>> streams;
+  std::vector<StreamMirror*> mirrors;  // of those of a GPU
   bool blocks = false;
   bool async = false;
 };
@@ -73,18 +75,19 @@ std::shared_ptr<HostStream> ownStreamOf(ncclComm* shell) {
 }
 
 // The NULL stream of a non-blocking communicator is a stream of its own: the call must not wait.
-Status placeOnStream(Part* part, std::shared_ptr<HostStream> stream, bool blocking) {
-  if (!stream && blocking) {
+Status placeOnStream(Part* part, CallStream stream, bool blocking) {
+  if (!stream.order && blocking) {
     part->blocks = true;
     return {};
   }
-  if (!stream) {
+  if (!stream.order) {
     part->async = true;
-    stream = ownStreamOf(part->shell);
-    if (!stream) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
+    stream.order = ownStreamOf(part->shell);
+    if (!stream.order) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
   }
-  if (std::find(part->streams.begin(), part->streams.end(), stream) == part->streams.end()) {
-    part->streams.push_back(std::move(stream));
+  if (std::find(part->streams.begin(), part->streams.end(), stream.order) == part->streams.end()) {
+    part->streams.push_back(std::move(stream.order));
+    if (stream.mirror != nullptr) part->mirrors.push_back(stream.mirror);
   }
   return {};
 }
@@ -95,6 +98,11 @@ Status enqueuePart(Part* part, const std::shared_ptr<Completion>& completion) {
     part->pending->completion = completion;
   }
   return submit(part->shell, std::move(part->pending), !part->blocks);
+}
+
+Status endFences(const Part& part) {
+  for (StreamMirror* mirror : part.mirrors) FLEXLINK_TRY(mirror->end());
+  return {};
 }
 
 Status driveUntilDone(std::vector<Part>& parts, Completion& completion) {
@@ -127,6 +135,7 @@ Status issueParts(std::vector<Part>& parts) {
   for (Part& part : parts) {
     anyBlocks = anyBlocks || part.blocks;
     anyAsync = anyAsync || part.async;
+    for (StreamMirror* mirror : part.mirrors) FLEXLINK_TRY(mirror->begin());
     for (const auto& stream : part.streams)
       part.pending->fences.push_back({stream, stream->last(), 0});
   }
@@ -140,6 +149,7 @@ Status issueParts(std::vector<Part>& parts) {
   Status status;
   for (Part& part : parts) {
     Status enqueued = enqueuePart(&part, completion);
+    if (enqueued.ok()) enqueued = endFences(part);
     if (enqueued.ok()) continue;
     if (part.blocks) completion->left.fetch_sub(1, std::memory_order_relaxed);
     if (status.ok()) status = enqueued;
@@ -201,14 +211,16 @@ Status awaitCreations(const std::vector<GroupedCreation>& creations) {
 
 Status issue(ncclComm* shell, const Call& call, cudaStream_t stream) {
   bool grouped = group && group->depth > 0;
-  if (!grouped && stream == nullptr && shell->blocking) return runNow(shell, call);
-  FLEXLINK_TRY_ASSIGN(std::shared_ptr<HostStream> host, checkedStream(stream));
+  if (!grouped && stream == nullptr && shell->blocking && shell->gpu == nullptr) {
+    return runNow(shell, call);
+  }
+  FLEXLINK_TRY_ASSIGN(CallStream place, checkedStream(shell, stream));
   if (grouped) {
-    append(&group->calls, GroupedCall{shell, call, std::move(host)});
+    append(&group->calls, GroupedCall{shell, call, std::move(place)});
     return {};
   }
   std::vector<GroupedCall> calls;
-  calls.push_back({shell, call, std::move(host)});
+  calls.push_back({shell, call, std::move(place)});
   return issueCalls(std::move(calls));
 }
 

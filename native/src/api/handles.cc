@@ -47,4 +47,16 @@ Result<std::shared_ptr<HostStream>> checkedStream(cudaStream_t stream) {
                     static_cast<void*>(stream));
 }
 
+// A driver does not survive being asked about what is no stream of its own.
+Result<CallStream> checkedStream(const ncclComm* shell, cudaStream_t stream) {
+  CallStream found;
+  if (shell->gpu == nullptr) {
+    FLEXLINK_TRY_ASSIGN(found.order, checkedStream(stream));
+    return found;
+  }
+  FLEXLINK_TRY_ASSIGN(found.mirror, StreamMirror::of(shell->gpu, stream));
+  found.order = found.mirror->order();
+  return found;
+}
+
 }  // namespace flexlink

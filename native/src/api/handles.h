@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "comm/shell.h"
 #include "device/host/stream.h"
+#include "engine/stream_mirror.h"
 
 namespace flexlink {
 
@@ -18,6 +19,13 @@ Result<ncclComm*> readyShell(ncclComm_t comm);
 
 // nullptr for the NULL stream; an error for a handle that flexlinkStreamCreate did not make.
 Result<std::shared_ptr<HostStream>> checkedStream(cudaStream_t stream);
+
+// Where a call on this communicator lies.
+struct CallStream {
+  std::shared_ptr<HostStream> order;  // nullptr: NULL, on host memory
+  StreamMirror* mirror = nullptr;     // of the GPU's stream that `order` stands for
+};
+Result<CallStream> checkedStream(const ncclComm* shell, cudaStream_t stream);
 
 // Runs body(Communicator&) with the progress lock.
 template <typename Body>

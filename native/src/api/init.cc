@@ -15,6 +15,7 @@
 #include "base/settings.h"
 #include "comm/creation.h"
 #include "comm/unique_id.h"
+#include "device/cuda/devices.h"
 
 namespace flexlink {
 namespace {
@@ -77,7 +78,7 @@ struct InitArguments {
   int ranks;
   int rank;
   ncclConfig_t* config;
-  int device = 0;
+  int device = -1;  // the one that the thread has chosen
   MeetingKind kind = kWorld;
   uint64_t parentHash = 0;
 };
@@ -88,6 +89,15 @@ Status beginCreation(ncclComm_t* handle, CreationPlan plan) {
   FLEXLINK_TRY(startCreation(shell, std::move(plan)));
   *handle = shell;
   return issueCreation(shell, handle);
+}
+
+// In own mode buffers are host memory unless the user says otherwise.
+Status chooseDevice(int asked, CreationPlan* plan) {
+  plan->device = std::max(asked, 0);
+  if (settings().device != "cuda") return {};
+  FLEXLINK_TRY_ASSIGN(plan->gpu, cudaDevice(asked));
+  plan->device = plan->gpu->ordinal();
+  return {};
 }
 
 Status initRank(const InitArguments& in, const ncclUniqueId& packed) {
@@ -112,7 +122,7 @@ Status initRank(const InitArguments& in, const ncclUniqueId& packed) {
   plan.meeting.key = meetingKey(in.kind, 0);
   plan.meeting.size = static_cast<uint32_t>(in.ranks);
   plan.meeting.index = static_cast<uint32_t>(in.rank);
-  plan.device = in.device;
+  FLEXLINK_TRY(chooseDevice(in.device, &plan));
   plan.parentHash = in.parentHash;
   return beginCreation(in.comm, std::move(plan));
 }
@@ -127,6 +137,7 @@ Result<CreationPlan> planFromParent(Communicator& parent, int leader, ncclConfig
   plan.meeting.cookie = parent.cookie();
   plan.parentHash = parent.hash();
   plan.device = parent.device();
+  plan.gpu = parent.gpu();
   return plan;
 }
 

@@ -4,10 +4,12 @@
 #include <map>
 #include <shared_mutex>
 
+#include "api/device_memory.h"
 #include "api/export.h"
 #include "api/group.h"
 #include "api/handles.h"
 #include "api/mode.h"
+#include "base/settings.h"
 #include "device/host/exchange.h"
 #include "device/host/region.h"
 
@@ -16,7 +18,8 @@ struct ncclWindow_vidmem {
   ncclComm_t comm;
   void* user;
   size_t bytes;
-  std::vector<flexlink::WindowPart> parts;  // by rank
+  std::vector<flexlink::WindowPart> parts;      // by rank
+  std::unique_ptr<flexlink::OpenParts> opened;  // of a GPU's memory
 };
 
 namespace flexlink {
@@ -55,6 +58,8 @@ constexpr int kSignalIndices = kSignals / kSignalContexts;
 
 Status memFree(void* pointer) {
   if (pointer == nullptr) return {};
+  FLEXLINK_TRY_ASSIGN(const bool onGpu, freeOnGpu(pointer));
+  if (onGpu) return {};
   RegionTable& table = RegionTable::instance();
   uint32_t id = table.find(pointer, 1).id;
   FLEXLINK_TRY(table.destroy(pointer));
@@ -83,8 +88,9 @@ Status deregisterBuffer(Communicator& comm, void* handle) {
 
 // Collective: each rank tells where its part is.
 Status registerWindow(Communicator& comm, ncclWindow_vidmem* window) {
-  WindowPart mine{RegionTable::instance().find(window->user, window->bytes), window->user,
-                  window->bytes};
+  WindowPart mine{
+      RegionTable::instance().find(window->user, window->bytes), window->user, window->bytes, {}};
+  if (comm.gpu() != nullptr) FLEXLINK_TRY(shareOnGpu(comm, &mine));
   window->parts.resize(static_cast<size_t>(comm.ranks()));
   comm.expose(window->user, window->bytes);  // before any peer can know of it
   Call call;
@@ -93,6 +99,10 @@ Status registerWindow(Communicator& comm, ncclWindow_vidmem* window) {
   call.recv = window->parts.data();
   call.count = sizeof mine;
   FLEXLINK_TRY(comm.runNow(call));
+  if (comm.gpu() != nullptr) {
+    FLEXLINK_TRY_ASSIGN(window->opened, OpenParts::open(comm, &window->parts));
+    return {};
+  }
   for (int rank = 0; rank < comm.ranks(); ++rank) {
     const WindowPart& part = window->parts[static_cast<size_t>(rank)];
     if (comm.oneProcess() || part.region.id != 0 || part.bytes == 0) continue;
@@ -164,8 +174,8 @@ Status waitSignals(ncclComm* shell, int count, const ncclWaitSignalDesc_t* waits
       return makeStatus(Code::kInvalidArgument, "ncclWaitSignal: %d signals", waits[i].opCnt);
     }
   }
-  FLEXLINK_TRY(checkedStream(stream).status());  // also where nothing is awaited
-  FLEXLINK_TRY(groupStart());                    // all of them are awaited together
+  FLEXLINK_TRY(checkedStream(shell, stream).status());  // also where nothing is awaited
+  FLEXLINK_TRY(groupStart());                           // all of them are awaited together
   for (int i = 0; i < count; ++i) {
     Call call =
         oneSidedCall({Collective::kWaitSignal, waits[i].peer, waits[i].sigIdx, waits[i].ctx, 0});
@@ -186,6 +196,10 @@ FLEXLINK_API(ncclResult_t, ncclMemAlloc, (void** ptr, size_t size)) {
     *ptr = nullptr;
     FLEXLINK_TRY(mayCreate());
     if (size == 0) return {};
+    if (settings().device == "cuda") {
+      FLEXLINK_TRY_ASSIGN(*ptr, allocateOnGpu(size));
+      return {};
+    }
     FLEXLINK_TRY_ASSIGN(*ptr, RegionTable::instance().create(size, RegionUse::kUser));
     return {};
   });

@@ -4,6 +4,7 @@
 
 #include "api/export.h"
 #include "api/handles.h"
+#include "base/settings.h"
 #include "engine/engine.h"
 #include "engine/stream_driver.h"
 
@@ -48,6 +49,11 @@ using namespace flexlink;
 FLEXLINK_API(ncclResult_t, flexlinkStreamCreate, (cudaStream_t * stream)) {
   return guarded([&]() -> Status {
     if (stream == nullptr) return makeStatus(Code::kInvalidArgument, "flexlinkStreamCreate(NULL)");
+    if (settings().device == "cuda") {
+      return makeStatus(Code::kInvalidUsage,
+                        "flexlinkStreamCreate: buffers are a GPU's (FLEXLINK_DEVICE=cuda), and so "
+                        "are streams: make them with CUDA");
+    }
     FLEXLINK_TRY_ASSIGN([[maybe_unused]] Engine * engine, Engine::instance());
     guardAgainstFork();
     *stream = static_cast<cudaStream_t>(registerStream(std::make_shared<HostStream>()));

@@ -36,11 +36,13 @@ struct PortRange {
   X(int64_t, chunkBytes, "FLEXLINK_CHUNK_BYTES", "", "-1", "-1..1073741824", "B", "size of the pieces of a large message; -1: automatic") \
   X(bool, cma, "FLEXLINK_CMA", "", "1", "", "", "use cross-memory attach between processes of one host where the kernel allows it") \
   X(std::string, copies, "FLEXLINK_COPIES", "", "cpu", "cpu|device", "", "who copies and adds between ranks of one host: the thread that waits, or streams of the device as on a GPU; as rank 0 has it") \
+  X(std::string, staging, "FLEXLINK_STAGING", "", "auto", "auto|gpu|host", "", "where bytes wait on their way between GPUs of one host: gpu: in their memory, host: in pinned memory, over PCIe; auto: gpu where all reach each other, host beside the vendor") \
   X(bool, directCopy, "FLEXLINK_DIRECT", "", "1", "", "", "read and write peers' ncclMemAlloc buffers in place") \
   X(bool, deterministic, "FLEXLINK_DETERMINISTIC", "", "0", "", "", "fix the split between lanes by a table, so that also a vendor lane's bits repeat") \
   X(std::string, lanes, "FLEXLINK_LANES", "", "", "", "", "lanes that may carry collectives, e.g. vendor,memory; with parts their shares are fixed: vendor:3,memory:1; empty: our own") \
   X(std::string, vendorPath, "FLEXLINK_NCCL_PATH", "", "", "", "", "the vendor's libnccl.so.2, absolute; empty: the one that the program would use; on host memory a second copy of this library") \
   X(std::string, passThrough, "FLEXLINK_PASS_THROUGH", "", "auto", "auto|1|0", "", "hand every call to the vendor's library; auto: where the device is cuda and a vendor is found; 1: on any device; 0: never") \
+  X(std::string, cudaKernels, "FLEXLINK_CUDA_KERNELS", "", "", "", "", "fatbin, cubin or PTX file with the CUDA kernels, instead of those inside the library; empty: those inside") \
   X(std::string, library, "FLEXLINK_LIBRARY", "", "", "", "", "the libnccl.so.2 that the perf program and the tests open; the library itself does not use it") \
   X(std::string, commId, "NCCL_COMM_ID", "", "", "", "", "host:port of rank 0, instead of passing the unique id around") \
   X(std::string, socketIfname, "NCCL_SOCKET_IFNAME", "", "", "", "", "interfaces to use: prefixes with commas; = exact, ^ all but these") \

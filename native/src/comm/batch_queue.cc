@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "engine/fd_bell.h"
+
 namespace flexlink {
 namespace {
 
@@ -22,6 +24,7 @@ bool PendingBatch::fencesOpen() const {
   return std::all_of(fences.begin(), fences.end(), [](const Fence& fence) {
     if (fence.stream->finished() >= fence.before) return true;
     fence.stream->refresh();
+    if (fence.stream->awaitsCounter()) nobodyRings = true;
     return fence.stream->finished() >= fence.before;
   });
 }

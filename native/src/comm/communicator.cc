@@ -9,13 +9,15 @@
 #include "base/log.h"
 #include "base/reactor.h"
 #include "base/settings.h"
+#include "comm/copies.h"
 #include "comm/unique_id.h"
 #include "lane/vendor/vendor_lane.h"
 
 namespace flexlink {
 
 void CommParts::releasePeers() {
-  copies.reset();  // before the memory that it has pinned
+  copies.reset();  // before the memory that it uses
+  dropStaging(this);
   for (size_t rank = 0; rank < peers.size(); ++rank) {
     if (peers[rank].process == nullptr) continue;
     peers[rank].process->forget(cards[rank].segmentRegion);
@@ -111,7 +113,10 @@ std::unique_ptr<Lane> Communicator::makeOwnLane() {
 std::string Communicator::laneText() const {
   std::string text = lane_->state().name;
   if (parts_.hosts.scattered() && ranks() > 1) return text;
-  if (parts_.tuning.byDevice) return text += " (copies by the device)";
+  if (parts_.tuning.byDevice) {
+    return text += parts_.staging != nullptr ? " (copies by the device, through its memory)"
+                                             : " (copies by the device)";
+  }
   text += std::string(" (") + (parts_.tuning.direct ? "direct" : "no direct") + ", " +
           (parts_.tuning.cma ? "cross-memory attach" : "segment copies") + ")";
   return text;
@@ -302,6 +307,10 @@ Status Communicator::finalize() {
 
 // The staging memory's pages go back to the kernel; they come again, zeroed, when they are touched.
 Status Communicator::suspend() {
+  if (parts_.gpu != nullptr) {  // pinned: the GPU would go on with the pages of before
+    suspended_ = true;
+    return {};
+  }
   auto* pool = static_cast<uint8_t*>(parts_.segment->base()) + parts_.layout.poolAt();
   if (madvise(pool, parts_.layout.stagingBytes(), MADV_REMOVE) != 0) {
     return makeStatus(Code::kSystem, "cannot give the staging memory back (MADV_REMOVE)");

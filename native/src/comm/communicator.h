@@ -14,8 +14,11 @@
 #include "balance/path_model.h"
 #include "comm/batch_queue.h"
 #include "comm/epoch_meeting.h"
+#include "comm/rank_card.h"
 #include "comm/rendezvous.h"
+#include "comm/staging_pool.h"
 #include "comm/vendor_entry.h"
+#include "device/cuda/cuda_device.h"
 #include "device/host/stream.h"
 #include "engine/engine.h"
 #include "flexlink/nccl.h"
@@ -27,22 +30,6 @@
 #include "probe/probe_writer.h"
 
 namespace flexlink {
-
-// What every rank says of itself when a communicator is made; travels as bytes.
-struct RankCard {
-  ProcessCard process;
-  uint8_t door[SocketAddress::kBytes];
-  uint32_t segmentRegion;
-  int32_t device;      // as ncclCommCuDevice answers
-  uint8_t onHost;      // 1: host memory; 0: cuda
-  uint8_t direct;      // FLEXLINK_DIRECT
-  uint8_t cma;         // FLEXLINK_CMA
-  int64_t eagerBytes;  // FLEXLINK_EAGER_BYTES
-  int64_t chunkBytes;  // FLEXLINK_CHUNK_BYTES
-  uint8_t byDevice;    // FLEXLINK_COPIES
-  uint8_t cpus[128];   // affinity mask
-  VendorCard vendor;
-};
 
 struct CommConfig {
   bool blocking = true;
@@ -65,14 +52,16 @@ struct CommParts {
   Cookie cookie{};
   uint64_t parentHash = 0;
   CommConfig config;
+  std::shared_ptr<CudaDevice> gpu;      // null: on host memory
   std::shared_ptr<OwnSegment> segment;  // this rank's
   SegmentLayout layout;
   std::vector<MemoryPeer> peers;
   std::vector<std::shared_ptr<Bundle>> bundles;  // by rank, of other hosts; empty: there are none
   MemoryTuning tuning;
-  std::unique_ptr<CopyStream> copies;  // null: the CPU copies and adds
-  std::unique_ptr<VendorComm> vendor;  // null: no vendor lane
-  int cores = 1;                       // that the ranks of this host may run on
+  std::unique_ptr<CopyStream> copies;    // null: the CPU copies and adds
+  std::unique_ptr<StagingPool> staging;  // of a GPU; null: in the segment
+  std::unique_ptr<VendorComm> vendor;    // null: no vendor lane
+  int cores = 1;                         // that the ranks of this host may run on
   bool oversubscribed = false;
 
   // Peers may still read our segment: they hold their own mapping of it. Theirs are ours to unmap.
@@ -90,8 +79,9 @@ struct UserOp {
 
 struct WindowPart {
   RegionRef region;
-  void* address = nullptr;
+  void* address = nullptr;  // in the owner's process; of a GPU's memory: in this one
   size_t bytes = 0;
+  MemoryHandle handle{};  // of a GPU's memory
 };
 
 class Communicator {
@@ -103,6 +93,7 @@ class Communicator {
   int ranks() const { return static_cast<int>(parts_.cards.size()); }
   int hosts() const { return parts_.hosts.hosts(); }
   int device() const { return parts_.cards[static_cast<size_t>(parts_.rank)].device; }
+  const std::shared_ptr<CudaDevice>& gpu() const { return parts_.gpu; }  // null: on host memory
   uint64_t hash() const { return hash_; }
   const Cookie& cookie() const { return parts_.cookie; }
   const CommConfig& config() const { return parts_.config; }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/creation.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include <algorithm>
-#include <bitset>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -30,9 +28,10 @@ struct ColorKey {
 
 struct Readiness {
   int32_t code;
-  uint8_t cma;     // this rank may read the memory of all others
-  uint8_t vendor;  // its vendor lane is there
-  char text[506];
+  uint8_t cma;      // this rank may read the memory of all others
+  uint8_t vendor;   // its vendor lane is there
+  uint8_t staging;  // its GPU reaches the staging memory of all
+  char text[505];
 };
 
 template <typename T>
@@ -62,6 +61,7 @@ class Creation : public std::enable_shared_from_this<Creation> {
   struct Agreed {
     bool cma = true;
     bool vendor = true;
+    bool staging = true;
     bool denials = false;      // somebody cannot share memory, maybe in another group of a split
     std::vector<Denial> mine;  // those of this communicator
   };
@@ -75,11 +75,10 @@ class Creation : public std::enable_shared_from_this<Creation> {
   void regroup(const std::vector<Denial>& denials);
   void dropPeers();
   Status makeCard(std::string* bytes);
-  Status checkCards() const;
+  Status checkHosts() const;
   void reachPeers(std::vector<PeerNics> nics);
   void enterVendor();
   void sayReady();
-  int coresOfHost() const;
   Status deadAttendant() const;
   void watchAttendants();
   void endUnlessSomebodyDied(const Status& status);
@@ -102,6 +101,7 @@ class Creation : public std::enable_shared_from_this<Creation> {
 void Creation::start() {
   std::string first;
   parts_.config = plan_.config;
+  parts_.gpu = plan_.gpu;
   parts_.parentHash = plan_.parentHash;
   if (plan_.split) {
     next_ = Round::kColors;
@@ -188,31 +188,19 @@ void Creation::hearColors(const std::vector<std::string>& blobs) {
 }
 
 Status Creation::makeCard(std::string* bytes) {
-  FLEXLINK_TRY_ASSIGN(const ProcessCard* process, myProcessCard());
-  FLEXLINK_TRY_ASSIGN(SocketAddress door, myDoor());
   parts_.layout = SegmentLayout{static_cast<int>(members_.size()), kPoolBytes};
   FLEXLINK_TRY_ASSIGN(parts_.segment, OwnSegment::create(parts_.layout));
   SegmentHeader& header = Segment(parts_.segment->base(), parts_.layout).header();
   header.rank = static_cast<uint32_t>(parts_.rank);
   header.selfAddress = reinterpret_cast<uint64_t>(&header);
   header.magic = kSegmentMagic;
-  RankCard card{};
-  card.process = *process;
-  memcpy(card.door, door.bytes().data(), sizeof card.door);
+  FLEXLINK_TRY_ASSIGN(RankCard card, myRankCard(plan_.device, plan_.gpu.get()));
   card.segmentRegion = parts_.segment->regionId();
-  card.device = plan_.device;
-  card.onHost = settings().device != "cuda";
-  card.direct = settings().directCopy;
-  card.cma = settings().cma;
-  card.eagerBytes = settings().eagerBytes;
-  card.chunkBytes = settings().chunkBytes;
-  card.byDevice = settings().copies == "device";
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  sched_getaffinity(0, sizeof cpus, &cpus);
-  static_assert(sizeof cpus == sizeof card.cpus);
-  memcpy(card.cpus, &cpus, sizeof cpus);
-  if (plan_.meeting.key != kSideMeeting) {  // there the program itself holds the vendor's
+  // There the program itself holds the vendor's.
+  const bool beside = plan_.meeting.key == kSideMeeting;
+  const bool onGpu = settings().staging == "gpu" || (settings().staging == "auto" && !beside);
+  if (plan_.gpu != nullptr && onGpu) makeStaging(&parts_, &card);
+  if (!beside) {
     FLEXLINK_TRY_ASSIGN(card.vendor, myVendorCard(parts_.rank == 0));
   }
   *bytes = asBytes(card);
@@ -236,11 +224,13 @@ void Creation::hearCards(const std::vector<std::string>& blobs) {
     card.process.hostName[sizeof card.process.hostName - 1] = '\0';
     parts_.cards.push_back(card);
   }
-  Status status = checkCards();
+  Status status = checkCards(parts_.cards);
   if (!status.ok()) return end(status);
   std::vector<uint64_t> mine;
   for (const RankCard& card : parts_.cards) mine.push_back(card.process.hostHash);
   parts_.hosts = makeHostMap(parts_.rank, mine);
+  status = checkHosts();
+  if (!status.ok()) return end(status);
   admitCookie(parts_.cookie);  // some may be back at the door before this rank is through
   admitted_ = true;
   enterVendor();
@@ -249,18 +239,14 @@ void Creation::hearCards(const std::vector<std::string>& blobs) {
   severalHosts ? sayNics() : reachPeers({});
 }
 
-// All ranks read the same cards and come to the same end.
-Status Creation::checkCards() const {
-  for (size_t rank = 0; rank < parts_.cards.size(); ++rank) {
-    const RankCard& card = parts_.cards[rank];
-    if (card.onHost == 0) {
-      return makeStatus(Code::kInvalidUsage,
-                        "%s asks for FLEXLINK_DEVICE=cuda, which this build does "
-                        "not have yet",
-                        rankName(static_cast<int>(rank), card).c_str());
-    }
-  }
-  return {};
+// Also when ranks of one host turn out to be apart.
+Status Creation::checkHosts() const {
+  if (plan_.gpu == nullptr || parts_.hosts.hosts() <= 1) return {};
+  return makeStatus(Code::kInvalidUsage,
+                    "our own lanes reach the GPUs of one host, and the ranks are on %d (or do not "
+                    "share memory: NCCL_DEBUG=INFO says why); without FLEXLINK_PASS_THROUGH=0 the "
+                    "vendor's library carries them",
+                    parts_.hosts.hosts());
 }
 
 void Creation::sayNics() {
@@ -324,7 +310,9 @@ void Creation::sayReady() {
     status = copies.status();
     if (copies.ok()) parts_.copies = std::move(copies.value());
   }
+  if (status.ok() && parts_.gpu != nullptr) reachStaging(&parts_);
   Readiness ready{};
+  ready.staging = parts_.staging != nullptr;
   ready.vendor = vendor_ != nullptr && vendor_->there();
   ready.code = static_cast<int32_t>(status.code());
   ready.cma = status.ok() && (paths_ == nullptr || paths_->cma());
@@ -340,7 +328,7 @@ void Creation::sayReady() {
 // Reads what all have said of their paths. The error: somebody cannot join.
 Status Creation::readAll(const std::vector<std::string>& blobs, Agreed* agreed) const {
   for (size_t i = 0; i < blobs.size(); ++i) {
-    Readiness ready{static_cast<int32_t>(Code::kInternal), 0, 0, {}};
+    Readiness ready{static_cast<int32_t>(Code::kInternal), 0, 0, 0, {}};
     const bool whole = fromBytes(blobs[i].substr(0, sizeof ready), &ready);
     ready.text[sizeof ready.text - 1] = '\0';
     auto code = static_cast<Code>(ready.code);
@@ -350,6 +338,7 @@ Status Creation::readAll(const std::vector<std::string>& blobs, Agreed* agreed) 
     if (member == members_.end()) continue;
     agreed->cma = agreed->cma && ready.cma != 0;
     agreed->vendor = agreed->vendor && ready.vendor != 0;
+    agreed->staging = agreed->staging && ready.staging != 0;
     for (size_t at = sizeof ready; at + sizeof(uint32_t) <= blobs[i].size(); at += 4) {
       uint32_t to = 0;
       memcpy(&to, blobs[i].data() + at, sizeof to);
@@ -367,7 +356,7 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   if (parts_.cards.empty()) return end({});  // no colour, no communicator
   TuningFacts facts;
   facts.ranks = static_cast<int>(parts_.hosts.neighbours().size());
-  parts_.cores = coresOfHost();
+  parts_.cores = coresOf(parts_.cards, parts_.hosts.neighbours());
   facts.oversubscribed = parts_.oversubscribed = facts.ranks > parts_.cores;
   for (const RankCard& card : parts_.cards) facts.direct = facts.direct && card.direct != 0;
   facts.cma = agreed.cma;
@@ -375,6 +364,7 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   facts.chunkBytes = parts_.cards[0].chunkBytes;
   facts.byDevice = parts_.cards[0].byDevice != 0;
   parts_.tuning = memoryTuning(facts);
+  if (!agreed.staging) dropStaging(&parts_);
   if (agreed.vendor) parts_.vendor = vendor_->take();
   end({});
 }
@@ -391,7 +381,8 @@ void Creation::regroup(const std::vector<Denial>& denials) {
   std::vector<uint64_t> hashes;
   for (const RankCard& card : parts_.cards) hashes.push_back(card.process.hostHash);
   parts_.hosts = makeHostMap(parts_.rank, setApart(std::move(hashes), denials));
-  sayNics();
+  Status status = checkHosts();
+  status.ok() ? sayNics() : end(status);
 }
 
 // What was made of the paths so far.
@@ -404,17 +395,6 @@ void Creation::dropPeers() {
   for (int peer = 0; peer < static_cast<int>(members_.size()); ++peer) {
     own.pair(peer).attaches.store(0, std::memory_order_release);
   }
-}
-
-int Creation::coresOfHost() const {
-  std::bitset<1024> cpus;
-  for (int rank : parts_.hosts.neighbours()) {
-    const RankCard& card = parts_.cards[static_cast<size_t>(rank)];
-    for (size_t cpu = 0; cpu < cpus.size(); ++cpu) {
-      if (card.cpus[cpu / 8] >> (cpu % 8) & 1) cpus.set(cpu);
-    }
-  }
-  return static_cast<int>(std::max<size_t>(cpus.count(), 1));
 }
 
 void Creation::end(const Status& status) {
@@ -469,6 +449,7 @@ Status startCreation(ncclComm* shell, CreationPlan plan) {
   // wins.
   if (limit > 0) plan.meeting.deadlineNanos = nowNanos() + static_cast<int64_t>((limit + 1) * 1e9);
   shell->blocking = plan.config.blocking;
+  shell->gpu = plan.gpu;
   auto creation = std::make_shared<Creation>(shell, std::move(plan));
   {
     std::lock_guard<std::mutex> lock(shell->life);

@@ -22,7 +22,8 @@ struct CreationPlan {
   uint64_t parentHash = 0;
   std::vector<Attendant> attendants;  // known from the parent; empty for a world
   CommConfig config;
-  int device = 0;
+  int device = 0;                   // as ncclCommCuDevice answers
+  std::shared_ptr<CudaDevice> gpu;  // null: on host memory
 };
 
 // Starts it; the shell becomes kReady, kFailed or (no colour) kGone. Any thread.

@@ -16,15 +16,6 @@ constexpr int64_t kConnectNanos = 20'000'000'000;  // for the data connections t
 
 }  // namespace
 
-std::string processName(const ProcessCard& card) {
-  return "pid " + std::to_string(card.pid) + " on host " +
-         std::string(card.hostName, strnlen(card.hostName, sizeof card.hostName));
-}
-
-std::string rankName(int rank, const RankCard& card) {
-  return "rank " + std::to_string(rank) + " (" + processName(card.process) + ")";
-}
-
 Paths::Paths(CommParts* parts, std::vector<PeerNics> nics, Done done)
     : parts_(parts), nics_(std::move(nics)), done_(std::move(done)) {}
 

@@ -59,7 +59,4 @@ class Paths : public std::enable_shared_from_this<Paths> {
   std::vector<uint32_t> denied_;
 };
 
-std::string processName(const ProcessCard& card);      // "pid 77 on host b"
-std::string rankName(int rank, const RankCard& card);  // "rank 3 (pid 77 on host b)"
-
 }  // namespace flexlink

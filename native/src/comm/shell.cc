@@ -70,6 +70,7 @@ ncclComm* newShell() {
     shells().retired.pop_front();
     std::lock_guard<std::mutex> life(shell->life);
     shell->creationFailure = Status();
+    shell->gpu = nullptr;
     shell->state.store(ncclComm::State::kConnecting, std::memory_order_release);
     shell->magic = ncclComm::kMagic;
     return shell;

@@ -22,6 +22,7 @@ struct ncclComm : flexlink::Driven {
 
   std::atomic<uint64_t> magic{kMagic};           // 0: destroyed
   bool blocking = true;                          // set before the handle is given out
+  std::shared_ptr<flexlink::CudaDevice> gpu;     // likewise; null: on host memory
   std::atomic<bool> locked{false};               // acquire in tryLock, release in unlock
   std::atomic<State> state{State::kConnecting};  // release after impl is set, acquire by callers
 

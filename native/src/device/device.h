@@ -30,7 +30,7 @@ using MemoryHandle = std::array<uint8_t, 96>;
 using StreamHandle = void*;
 
 // Any thread, but a stream by one at a time. Nothing here waits for a stream, nothing allocates on
-// the device but makeStream(), pin() and open(): those belong to set-up.
+// the device but allocate(), makeStream(), pin() and open(): those belong to set-up.
 class Device {
  public:
   virtual ~Device() = default;
@@ -47,10 +47,14 @@ class Device {
   virtual Status pin(void* begin, size_t bytes) = 0;
   virtual Status unpin(void* begin) = 0;
 
-  // Memory of this device (on host memory: from ncclMemAlloc) for another process, which opens it
-  // and closes what open() gave it. open() answers for the address that was shared, not for the
-  // start of its allocation, may take seconds where the peer is slow, and is not for the control
-  // thread.
+  // Memory of this device that share() takes. Set-up.
+  virtual Result<void*> allocate(size_t bytes) = 0;
+  virtual Status release(void* allocated) = 0;
+
+  // Memory of this device (on host memory: from allocate() or ncclMemAlloc) for another process,
+  // which opens it and closes what open() gave it. open() answers for the address that was shared,
+  // not for the start of its allocation, may take seconds where the peer is slow, and is not for
+  // the control thread.
   virtual Result<MemoryHandle> share(const void* pointer) = 0;
   virtual Result<void*> open(const MemoryHandle& handle) = 0;
   virtual Status close(void* opened) = 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "device/host/exchange.h"
 #include "engine/fd_bell.h"
 
 namespace flexlink {
@@ -46,6 +47,7 @@ DriveResult StreamDriver::driveAll() {
   }
   now_.clear();
   dropIdle();
+  if (moved) ringOwnDoorbell();  // who drives what lies behind them may sleep
   return moved ? DriveResult::kMoved : DriveResult::kWaiting;
 }
 

@@ -120,7 +120,7 @@ Status CudaDevice::check() {
 Status CudaDevice::loadKernels() {
   const KernelImage image = kernelImage();
   if (image.fatbin == nullptr) {
-    return makeStatus(Code::kCuda, "this library has no CUDA kernels (%s)", image.text);
+    return makeStatus(Code::kCuda, "there are no CUDA kernels (%s)", image.text);
   }
   char log[512] = "";
   int options[] = {kCudaJitErrorLog, kCudaJitErrorLogBytes};
@@ -197,6 +197,20 @@ Status CudaDevice::unpin(void* begin) {
   FLEXLINK_IN_CONTEXT();
   const CaptureUndisturbed undisturbed(driver_);
   return driver_.run(driver_.memHostUnregister, begin);
+}
+
+Result<void*> CudaDevice::allocate(size_t bytes) {
+  FLEXLINK_IN_CONTEXT();
+  const CaptureUndisturbed undisturbed(driver_);
+  CUdeviceptr at = 0;
+  FLEXLINK_TRY(driver_.run(driver_.memAlloc, &at, bytes));
+  return reinterpret_cast<void*>(at);
+}
+
+Status CudaDevice::release(void* allocated) {
+  FLEXLINK_IN_CONTEXT();
+  const CaptureUndisturbed undisturbed(driver_);
+  return driver_.run(driver_.memFree, addressOf(allocated));
 }
 
 Result<MemoryHandle> CudaDevice::share(const void* pointer) {

@@ -35,6 +35,8 @@ class CudaDevice final : public Device {
   Result<MemoryKind> memoryOf(const void* pointer) override;
   Status pin(void* begin, size_t bytes) override;
   Status unpin(void* begin) override;
+  Result<void*> allocate(size_t bytes) override;
+  Status release(void* allocated) override;
   Result<MemoryHandle> share(const void* pointer) override;
   Result<void*> open(const MemoryHandle& handle) override;
   Status close(void* opened) override;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compiled CUDA kernels inside this library: a fatbin that the driver takes as it is.
+// The compiled CUDA kernels: a fatbin inside this library, or a file of FLEXLINK_CUDA_KERNELS; the
+// driver takes either as it is.
 #pragma once
 
 #include <cstddef>
@@ -7,12 +8,12 @@
 namespace flexlink {
 
 struct KernelImage {
-  const void* fatbin;  // null where the library was built without nvcc
+  const void* fatbin;  // null: there are none
   size_t bytes;
   const char* text;  // for which GPUs, by which nvcc; or why there are none
 };
 
-// Any thread; lives as long as the library.
+// Any thread; what it points to lives as long as the library. The file is read at the first call.
 KernelImage kernelImage();
 
 }  // namespace flexlink

@@ -100,6 +100,12 @@ Status HostDevice::unpin(void* begin) {
   return makeStatus(Code::kInvalidArgument, "%p is not the start of pinned memory", begin);
 }
 
+Result<void*> HostDevice::allocate(size_t bytes) {
+  return RegionTable::instance().create(bytes, RegionUse::kSegment);
+}
+
+Status HostDevice::release(void* allocated) { return RegionTable::instance().destroy(allocated); }
+
 Result<MemoryHandle> HostDevice::share(const void* pointer) {
   FLEXLINK_TRY_ASSIGN(const ProcessCard* mine, myProcessCard());
   RegionRef ref = RegionTable::instance().find(pointer, 1);

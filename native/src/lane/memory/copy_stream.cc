@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "device/drain.h"
+#include "device/shared_pins.h"
 
 namespace flexlink {
 namespace {
@@ -20,7 +21,7 @@ Result<std::unique_ptr<CopyStream>> CopyStream::open(std::shared_ptr<Device> dev
                                                      const SegmentLayout& layout) {
   std::unique_ptr<CopyStream> made(new CopyStream(std::move(device)));
   for (const Segment& each : pinned) {
-    FLEXLINK_TRY(made->device_->pin(each.base(), layout.bytes()));
+    FLEXLINK_TRY(pinShared(made->device_, each.base(), layout.bytes()));
     made->pinned_.push_back(each.base());
   }
   FLEXLINK_TRY_ASSIGN(made->stream_, made->device_->makeStream());
@@ -34,7 +35,7 @@ CopyStream::~CopyStream() {
     if (!freed.ok()) FLEXLINK_WARN("memory lane: %s", freed.text());
   }
   for (void* each : pinned_) {
-    Status unpinned = device_->unpin(each);
+    Status unpinned = unpinShared(each);
     if (!unpinned.ok()) FLEXLINK_WARN("memory lane: %s", unpinned.text());
   }
 }
@@ -54,6 +55,8 @@ void CopyStream::fold(const FoldArgs& args) {
 void CopyStream::publish(std::atomic<uint64_t>& clock, uint64_t value) {
   note(device_->writeValue(stream_, wordOf(clock), value));
 }
+
+bool CopyStream::idle() { return device_->query(stream_).code() != Code::kInProgress; }
 
 Status CopyStream::drive() {
   (void)device_->drive();

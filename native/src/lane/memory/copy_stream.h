@@ -16,7 +16,8 @@ namespace flexlink {
 class CopyStream {
  public:
   // `pinned`: the segments that it reads and writes, each mapped by this process for as long as
-  // this lives and pinned here; whole segments of `layout`.
+  // this lives and pinned here, also where a thread of this process has pinned it; whole segments
+  // of `layout`.
   static Result<std::unique_ptr<CopyStream>> open(std::shared_ptr<Device> device,
                                                   std::vector<Segment> pinned,
                                                   const SegmentLayout& layout);
@@ -32,6 +33,9 @@ class CopyStream {
 
   // Moves on what can be moved now. The first error of all that was enqueued; ok: there was none.
   Status drive();
+
+  // Has all been done that was enqueued, or has it failed?
+  bool idle();
 
   // Until nothing of what was enqueued reads or writes memory any more.
   void drain();

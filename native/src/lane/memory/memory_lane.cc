@@ -30,6 +30,7 @@ MemoryTuning memoryTuning(const TuningFacts& facts) {
     tuning.byDevice = true;
     tuning.direct = tuning.cma = false;
     tuning.chunkBytes = tuning.rootChunkBytes = 512 << 10;  // what is enqueued costs, not bytes
+    tuning.oneShotBytes = facts.ranks <= 4 ? 256 << 10 : 64 << 10;
   }
   if (facts.chunkBytes > 0) {
     tuning.chunkBytes = tuning.rootChunkBytes =
@@ -44,6 +45,7 @@ MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout la
       ranks_(static_cast<int>(peers.size())),
       peers_(std::move(peers)),
       layout_(layout),
+      staging_{layout.ranks, layout.poolBytes},
       tuning_(tuning),
       copies_(std::move(copies)),
       probe_(probe),
@@ -122,12 +124,18 @@ void MemoryLane::beginCollective() {
     default:
       shape.shard = shape.block;
   }
-  shape_ = shape;
   bool redundant = call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce;
+  if (copies_ != nullptr && redundant && shape.block <= tuning_.oneShotBytes) {
+    shape.oneShot = true;
+    shape.personal = false;
+    shape.shard = shape.block;
+  }
+  shape_ = shape;
   eager_ = shape.payload <= (redundant ? tuning_.eagerFoldBytes : tuning_.eagerBytes);
   if (copies_ != nullptr) eager_ = shape_.block == 0;
   mayBeDirect_ = eager_ && tuning_.direct && shape.payload >= tuning_.directBytes;
   meetNext_ = 0;
+  scalarAsked_ = false;
   stage_ = Stage::kEnter;
   probe_->begin(call_.seq, probeCall(call_, shape.total));
   probe_->phase(ProbePhase::kMeeting);
@@ -156,7 +164,9 @@ Progress MemoryLane::poll() {
     return Progress::kFailed;
   }
   ++polls_;
-  if (copies_ != nullptr && (stage_ == Stage::kSingle || stage_ == Stage::kStaged)) {
+  const bool copying =
+      stage_ == Stage::kSingle || stage_ == Stage::kStaged || stage_ == Stage::kEnter;
+  if (copies_ != nullptr && copying) {
     nobodyRings = true;
     Status status = copies_->drive();
     if (!status.ok()) return fail(std::move(status));
@@ -168,6 +178,7 @@ Progress MemoryLane::poll() {
     case Stage::kSingle:
       return pollSingles();
     case Stage::kEnter:
+      if (!scalarCame()) return Progress::kWaiting;
       publishEntry();
       stage_ = Stage::kMeet;
       [[fallthrough]];
@@ -189,12 +200,27 @@ Progress MemoryLane::poll() {
   return Progress::kDone;
 }
 
+// A scalar that the program keeps in memory is read when the operation runs: where the device alone
+// may read it, through the entry.
+bool MemoryLane::scalarCame() {
+  if (call_.scalarAddress == nullptr) return true;
+  if (copies_ == nullptr) {
+    memcpy(&call_.scalar, call_.scalarAddress, shape_.element);
+    return true;
+  }
+  uint64_t& there = entryOf(rank_).head.scalar;
+  if (!scalarAsked_) {
+    copies_->copy(&there, call_.scalarAddress, shape_.element);
+    scalarAsked_ = true;
+  }
+  if (!copies_->idle()) return false;
+  memcpy(&call_.scalar, &there, shape_.element);
+  return true;
+}
+
 void MemoryLane::publishEntry() {
   Entry& entry = entryOf(rank_);
   chooseWay();
-  if (call_.scalarAddress != nullptr) {
-    memcpy(&call_.scalar, call_.scalarAddress, shape_.element);
-  }
   entry.head.signature = signatureOf(call_);
   entry.head.count = countOf(call_);
   entry.head.scalar = call_.scalar;

@@ -32,6 +32,7 @@ struct MemoryPeer {
   std::shared_ptr<OwnSegment> own;         // holds `segment` of a thread of this process
   std::shared_ptr<ForeignRegion> mapping;  // holds `segment` of another process
   std::shared_ptr<PeerProcess> process;    // null: a thread of this process
+  uint8_t* staging = nullptr;              // DeviceStaging; null, and so for all: in the segment
   Doorbell* bell = nullptr;
   int pid = 0;
   bool cma = false;  // this process may read that process's memory
@@ -99,6 +100,7 @@ class MemoryLane final : public Lane {
     bool personal = false;  // every peer gets a different piece
     bool blocks = false;    // `send` holds a block for each rank
     bool folds = false;
+    bool oneShot = false;  // every rank folds all of it: one hand-over less
   };
   struct Habit {                    // of collectives of one kind and size
     WayChooser chooser;             // rank 0's
@@ -110,6 +112,7 @@ class MemoryLane final : public Lane {
   void beginCollective();
   void nextCollective();
   Progress finishCollective();
+  bool scalarCame();
   void publishEntry();
   Progress meet();
   Progress afterMeeting();
@@ -129,6 +132,7 @@ class MemoryLane final : public Lane {
   Entry& entryOf(int peer) const {
     return peers_[static_cast<size_t>(peer)].segment.header().entries[seq_ & 1];
   }
+  uint8_t* stagingOf(int peer) const { return peers_[static_cast<size_t>(peer)].staging; }
   const Segment& mySegment() const { return peers_[static_cast<size_t>(rank_)].segment; }
   bool isRoot() const { return call_.root == rank_; }
   size_t blockAt(int rank) const { return static_cast<size_t>(rank) * shape_.stride; }
@@ -213,6 +217,8 @@ class MemoryLane final : public Lane {
   Progress takeCell(const Call& call, Single* single, Cell* cell);
   Progress takeAttached(const Call& call, Single* single, const CellHeader& header);
   Progress pollOneSided(const Call& call, Single* single);
+  uint8_t* cellPayload(int owner, int to, uint64_t number) const;
+  size_t cellRoom() const;
   void ringPeer(int peer);
   void tell(std::atomic<uint64_t>& counter, uint64_t value, int peer);
   bool told(const std::atomic<uint64_t>& counter, uint64_t value) const;
@@ -221,6 +227,7 @@ class MemoryLane final : public Lane {
   const int ranks_;
   const std::vector<MemoryPeer> peers_;
   const SegmentLayout layout_;
+  const DeviceStaging staging_;  // where peers have it
   const MemoryTuning tuning_;
   const std::unique_ptr<CopyStream> copies_;  // null: this CPU copies and adds
   bool oneProcess_ = true;                    // all ranks are threads of this process
@@ -254,6 +261,7 @@ class MemoryLane final : public Lane {
   Call call_;
   Shape shape_;
   bool eager_ = false;
+  bool scalarAsked_ = false;  // of the device
   bool mayBeDirect_ = false;  // although the payload could come with the entry
   uint64_t seq_ = 0;          // collectives done
   uint64_t clockBase_ = 0;    // clock when this collective began; the same on all ranks

@@ -93,6 +93,7 @@ struct SegmentHeader {
   alignas(
       kLine) std::atomic<uint64_t> clock;  // steps done, ever growing; seq_cst, acquire by peers
   alignas(kLine) std::atomic<uint32_t> closed;  // 1: the owner has left in an orderly way
+  std::atomic<uint32_t> apart;  // 1: the owner's device reads no memory of its peers any more
   alignas(kLine) ErrorBoard error;
   Entry entries[2];  // by number of the collective, odd and even
 };
@@ -111,6 +112,20 @@ struct SegmentLayout {
   size_t eagerRingAt() const { return poolAt() + page(poolBytes); }
   size_t stagingBytes() const { return page(poolBytes) + kEagerRingBytes; }  // pool and eager ring
   size_t bytes() const { return poolAt() + stagingBytes(); }
+};
+
+// Staging memory of one rank that lies on a device, instead of in its segment: the pool, and the
+// cells' payloads.
+struct DeviceStaging {
+  static constexpr size_t kCellPayload = 512 << 10;  // what is enqueued costs, not bytes
+  int ranks = 0;
+  size_t poolBytes = 0;
+
+  size_t cellsAt() const { return SegmentLayout::page(poolBytes); }
+  size_t cellAt(int peer, uint64_t number) const {
+    return cellsAt() + (static_cast<size_t>(peer) * kCells + number % kCells) * kCellPayload;
+  }
+  size_t bytes() const { return cellsAt() + kCellPayload * kCells * static_cast<size_t>(ranks); }
 };
 
 // Typed view of a mapped segment.

@@ -40,9 +40,7 @@ uint8_t orderBit(Collective kind) {
   }
 }
 
-uint64_t cellsFor(size_t bytes) {
-  return bytes == 0 ? 1 : (bytes + kCellPayload - 1) / kCellPayload;
-}
+uint64_t cellsFor(size_t bytes, size_t room) { return bytes == 0 ? 1 : (bytes + room - 1) / room; }
 
 std::string describeSingle(const char* what, uint64_t count, uint64_t type) {
   return std::string(what) + " of " + std::to_string(count) + " " +
@@ -158,11 +156,11 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
   } else if (single->mode != kInCells) {
     return taken > single->lastCell ? Progress::kDone : Progress::kWaiting;
   }
-  uint64_t cells = single->mode == kInCells ? cellsFor(bytes) : 1;
+  uint64_t cells = single->mode == kInCells ? cellsFor(bytes, cellRoom()) : 1;
   bool moved = false;
   while (single->cell < cells && produced_[peer] - taken < kCells) {
     Cell& cell = own.cell(call.root, produced_[peer]);
-    size_t part = single->mode == kInCells ? std::min(kCellPayload, bytes - single->moved) : 0;
+    size_t part = single->mode == kInCells ? std::min(cellRoom(), bytes - single->moved) : 0;
     cell.header = {static_cast<uint64_t>(call.type),
                    bytes,
                    part,
@@ -170,7 +168,7 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
                    region.offset,
                    region.id,
                    single->mode};
-    void* to = cell.payload;
+    void* to = cellPayload(rank_, call.root, produced_[peer]);
     put(&to, 1, static_cast<const uint8_t*>(call.send) + single->moved, part, 0);
     single->moved += part;
     single->lastCell = produced_[peer]++;
@@ -229,9 +227,9 @@ Progress MemoryLane::takeCell(const Call& call, Single* single, Cell* cell) {
   size_t bytes = bytesOf(call);
   auto* recv = static_cast<uint8_t*>(call.recv);
   if (single->mode == kInCells) {
-    size_t part = std::min<size_t>({header.payloadBytes, kCellPayload, bytes - single->moved});
+    size_t part = std::min<size_t>({header.payloadBytes, cellRoom(), bytes - single->moved});
     void* to = recv + single->moved;
-    put(&to, 1, cell->payload, part, 0);
+    put(&to, 1, cellPayload(call.root, rank_, consumed_[static_cast<size_t>(call.root)]), part, 0);
     single->moved += part;
     return Progress::kDone;
   }
@@ -287,7 +285,7 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
   }
   if (call.kind == Collective::kPutSignal && call.count != 0) {
     auto* base = static_cast<uint8_t*>(call.target.address);
-    if (who.process != nullptr) {
+    if (who.process != nullptr && call.target.region.id != 0) {  // a GPU's is open already
       bool pending = false;
       base = static_cast<uint8_t*>(who.process->mapped(call.target.region.id, &pending));
       if (base == nullptr && pending) return Progress::kWaiting;
@@ -308,6 +306,16 @@ Progress MemoryLane::pollOneSided(const Call& call, Single* single) {
   if (!single->begun) tell(signal, ++signalsSent_[counter], call.root);
   single->begun = true;
   return told(signal, signalsSent_[counter]) ? Progress::kDone : Progress::kWaiting;
+}
+
+// Of the cell `number` from one rank to another.
+uint8_t* MemoryLane::cellPayload(int owner, int to, uint64_t number) const {
+  if (stagingOf(owner) != nullptr) return stagingOf(owner) + staging_.cellAt(to, number);
+  return peers_[static_cast<size_t>(owner)].segment.cell(to, number).payload;
+}
+
+size_t MemoryLane::cellRoom() const {
+  return stagingOf(rank_) != nullptr ? DeviceStaging::kCellPayload : kCellPayload;
 }
 
 // A counter of this rank's segment that `peer` waits for: what was copied before is there. Pairs

@@ -7,7 +7,8 @@
 namespace flexlink {
 
 void MemoryLane::planStaged() {
-  bool threeStages = call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce;
+  bool threeStages = !shape_.oneShot &&
+                     (call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce);
   auto depth = static_cast<size_t>(tuning_.depth);
   size_t fits = layout_.poolBytes / (depth * slotsPerChunk()) / kLine * kLine;
   bool rooted = call_.kind == Collective::kBroadcast || call_.kind == Collective::kScatter ||
@@ -21,7 +22,7 @@ void MemoryLane::planStaged() {
   schedule_.stages = threeStages ? 3 : 2;
   schedule_.chunks = (shape_.shard + chunkBytes_ - 1) / chunkBytes_;
   stepIndex_ = 0;
-  populate(&poolReady_, layout_.poolAt(), layout_.poolBytes);
+  if (stagingOf(rank_) == nullptr) populate(&poolReady_, layout_.poolAt(), layout_.poolBytes);
   // On from where the last collective ended, round the whole pool (segment.h: kEagerRingBytes).
   size_t chunkRoom = chunkBytes_ * slotsPerChunk();
   schedule_.depth = static_cast<int>(layout_.poolBytes / chunkRoom);
@@ -39,13 +40,16 @@ uint8_t* MemoryLane::inSlot(int owner, int64_t chunk, int forRank) const {
   size_t at = (firstChunk_ + static_cast<size_t>(chunk)) % static_cast<size_t>(schedule_.depth) *
               slotsPerChunk();
   if (shape_.personal) at += static_cast<size_t>(forRank);
-  return peers_[static_cast<size_t>(owner)].segment.pool() + at * chunkBytes_;
+  uint8_t* pool = stagingOf(owner);
+  if (pool == nullptr) pool = peers_[static_cast<size_t>(owner)].segment.pool();
+  return pool + at * chunkBytes_;
 }
 
 uint8_t* MemoryLane::outSlot(int owner, int64_t chunk) const { return inSlot(owner, chunk, owner); }
 
 // The piece of the larger buffer that belongs to `rank`.
 ByteRange MemoryLane::pieceOf(int rank) const {
+  if (shape_.oneShot) return {0, shape_.block};
   if (call_.kind == Collective::kAllReduce || call_.kind == Collective::kReduce) {
     return shardOf(shape_.block, ranks_, rank);
   }
@@ -138,8 +142,8 @@ void MemoryLane::stageIn(int64_t chunk) {
     return;
   }
   ByteRange part = chunkOf(shape_.block, chunkBytes_, chunk);
-  size_t mine = call_.kind == Collective::kBroadcast ? 0 : blockAt(rank_);
-  bool keeps = call_.kind != Collective::kGather || isRoot();
+  size_t mine = call_.kind == Collective::kBroadcast || shape_.folds ? 0 : blockAt(rank_);
+  bool keeps = !shape_.folds && (call_.kind != Collective::kGather || isRoot());
   void* dsts[2] = {inSlot(rank_, chunk, 0), keeps ? recv + mine + part.begin : nullptr};
   bool stages = call_.kind != Collective::kGather || !isRoot();
   keeps = keeps && dsts[1] != send + part.begin;
@@ -165,7 +169,8 @@ void MemoryLane::stageFold(int64_t chunk) {
     return foldInto(&dst, 1, part.size(), stream);
   }
   bool keeps = call_.kind == Collective::kAllReduce || isRoot();
-  bool shares = call_.kind == Collective::kAllReduce || !isRoot();
+  bool shares = !shape_.oneShot && (call_.kind == Collective::kAllReduce || !isRoot());
+  if (!keeps && !shares) return;
   void* dsts[2] = {shares ? outSlot(rank_, chunk) : recv + piece.begin + part.begin,
                    keeps ? recv + piece.begin + part.begin : nullptr};
   uint32_t mask = shares ? (sharedMask() & 1u) | (stream & 2u) : stream & 1u;

@@ -17,7 +17,8 @@ struct MemoryTuning {
   size_t chunkBytes = 131072;        // of a staged shard
   size_t rootChunkBytes = 32768;     // where one rank gives and others take: they overlap
   size_t directChunkBytes = 262144;  // work between two looks at the abort flag
-  size_t streamBytes = 8 << 20;      // results from this size on are written past the caches
+  size_t oneShotBytes = 0;       // byDevice: up to here every rank folds all, not its share of it
+  size_t streamBytes = 8 << 20;  // results from this size on are written past the caches
   size_t cmaBytes = 65536;  // point-to-point messages from this size on use cross-memory attach
   int depth = 2;            // chunks that fit into the pool at least
   bool direct = true;
@@ -33,7 +34,7 @@ struct TuningFacts {
   bool cma = true;              // every rank may read every other's memory
   int64_t eagerBytes = -1;      // rank 0's FLEXLINK_EAGER_BYTES; -1: automatic
   int64_t chunkBytes = -1;      // rank 0's FLEXLINK_CHUNK_BYTES
-  bool byDevice = false;        // rank 0's FLEXLINK_COPIES
+  bool byDevice = false;        // rank 0's FLEXLINK_COPIES, or on GPUs
 };
 
 MemoryTuning memoryTuning(const TuningFacts& facts);
