@@ -13,66 +13,16 @@
 
 #include "comm/passed_comms.h"
 #include "flexlink/flexlink.h"
+#include "ranks/side_support.h"
 #include "support/check.h"
 #include "support/collective_case.h"
 #include "support/rank_run.h"
 #include "support/sanitized.h"
-#include "unit/probe_support.h"
 
 namespace ranktest {
 namespace {
 
 using flexlink::probetest::Reader;
-
-RunOptions beside(int size, How how = How::kProcesses, const char* lanes = "vendor:1,memory:1") {
-  RunOptions o;
-  o.size = size;
-  o.how = how;
-  o.env = {"FLEXLINK_PASS_THROUGH=1", "FLEXLINK_NCCL_PATH=" FLEXLINK_SECOND_COPY,
-           std::string("FLEXLINK_LANES=") + lanes};
-  return o;
-}
-
-// What our own lane has carried beside the vendor, as the probe of this process shows it.
-struct Carried {
-  uint64_t operations = 0;
-  uint64_t bytes = 0;
-};
-
-Carried carried(const Reader& reader, int rank, const std::string& name = "side") {
-  Carried sum;
-  for (int i = 0; i < static_cast<int>(FLEXLINK_PROBE_SLOTS); ++i) {
-    const FlexlinkProbeSlot& slot = reader.slot(i);
-    const auto itsRank = static_cast<uint32_t>(Reader::load(slot.comm.rankAndRanks));
-    if (name != slot.comm.name || itsRank != static_cast<uint32_t>(rank)) continue;
-    sum.operations += Reader::load(slot.lanes[FLEXLINK_PROBE_LANE_MEMORY].operations);
-    sum.bytes += Reader::load(slot.lanes[FLEXLINK_PROBE_LANE_MEMORY].totalBytes);
-  }
-  return sum;
-}
-
-// Until all ranks cut their calls, and are through with the last; each makes as many.
-void awaitCut(const RankContext& ctx, const Reader& reader, ncclComm_t comm,
-              const std::string& name = "side") {
-  for (int round = 0;; ++round) {
-    RANK_TRUE_MSG(round < 20'000, "our lane carries nothing");
-    const int32_t seen = carried(reader, ctx.rank, name).operations > 0 ? 1 : 0;
-    std::vector<int32_t> data(1000, seen);
-    RANK_OK(
-        ncclAllReduce(data.data(), data.data(), data.size(), ncclInt32, ncclMin, comm, nullptr));
-    RANK_EQ(data[0], data[999]);
-    if (data[0] == 1) break;
-    usleep(500);
-  }
-  ctx.barrier();
-}
-
-// A world whose calls are cut from now on.
-Comm cutWorld(RankContext& ctx, const Reader& reader) {
-  Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
-  return comm;
-}
 
 RANK_BODY(CutCases) {
   const Reader reader(flexlink::ProbeWriter::process()->path());

@@ -144,7 +144,7 @@ TEST(Mode, GpusAreCountedByTheirFilesAndWhatIsVisible) {
 }
 
 TEST(PassedLanes, VendorCarriesAllUnlessItIsAskedForAndCanBe) {
-  const PassedLaneFacts good = {.beside = true, .fixed = true, .hostMemory = true};
+  const PassedLaneFacts good = {.beside = true, .fixed = true};
   EXPECT_EQ(whyVendorAlone(good), nullptr);
   EXPECT_STREQ(whyVendorAlone({}), "no lane beside it");
   PassedLaneFacts facts = good;
@@ -155,10 +155,11 @@ TEST(PassedLanes, VendorCarriesAllUnlessItIsAskedForAndCanBe) {
   EXPECT_STREQ(whyVendorAlone(facts), "NCCL_COMM_ID is set");
   facts = good;
   facts.fixed = false;
+  EXPECT_EQ(whyVendorAlone(facts), nullptr) << "shares follow what calls take";
+  facts.deterministic = true;
   EXPECT_NE(whyVendorAlone(facts), nullptr);
-  facts = good;
-  facts.hostMemory = false;  // and so on GPUs, where a stream may be captured into a graph
-  EXPECT_NE(whyVendorAlone(facts), nullptr);
+  facts.fixed = true;
+  EXPECT_EQ(whyVendorAlone(facts), nullptr);
 }
 
 TEST(VendorApi, VersionIsTextAsNvidiaWritesIt) {

@@ -65,7 +65,7 @@ void CutCalls::add(const std::shared_ptr<Side>& side, SideCall call, cudaStream_
     part = parts_.end() - 1;
   }
   part->calls.push_back(call);
-  if (stream == nullptr) {
+  if (stream == nullptr && !side->onGpu()) {
     part->blocks = true;
   } else if (std::find(part->streams.begin(), part->streams.end(), stream) == part->streams.end()) {
     part->streams.push_back(stream);
@@ -117,7 +117,7 @@ ncclResult_t CutCalls::leave(ncclResult_t vendors) noexcept {
 }
 
 Status CutCalls::leavePart(const Part& part) {
-  Status status = part.side->leave(part.streams);
+  Status status = part.side->leave();
   if (status.ok() && part.blocks) status = part.side->awaitVendor();
   if (!status.ok()) {
     giveUp(part, status);
@@ -153,8 +153,11 @@ Cutting::Cutting(const VendorApi& vendor, std::shared_ptr<Side> side,
 Status Cutting::cut(const PassedCall& passed) {
   Call call;
   if (!toCall(passed, *side_, &call)) return {};
-  FLEXLINK_TRY_ASSIGN(Split slices, side_->cut(call));
-  if (slices.count == 1 && slices.slices[0].lane == 0) return {};
+  FLEXLINK_TRY_ASSIGN(const bool recorded, side_->recorded(passed.stream));
+  if (recorded || (side_->adapts() && bytesOf(call) < side_->leastBytes())) return {};
+  FLEXLINK_TRY_ASSIGN(Split slices, side_->cut(call, &ours_.epoch));
+  const bool alone = slices.count == 1 && slices.slices[0].lane == 0;
+  if (alone && !(side_->adapts() && side_->lanesThere())) return {};
   whole_ = false;
   vendors_ = call;
   vendors_.count = 0;
@@ -162,8 +165,11 @@ Status Cutting::cut(const PassedCall& passed) {
   for (const Slice& slice : slices) {
     Call part = sliceOf(call, slice.offset / element, slice.length / element, nullptr);
     if (slice.lane == 0) vendors_ = part;
-    if (slice.lane == 1) ours_ = {part, {packSignature(call), call.count}};
+    if (slice.lane == 1) ours_.part = part;
+    ours_.bytes[static_cast<size_t>(slice.lane)] = static_cast<double>(slice.length);
   }
+  ours_.whole = {packSignature(call), call.count};
+  ours_.operationClass = operationClass(call.kind, bytesOf(call));
   return {};
 }
 

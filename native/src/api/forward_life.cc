@@ -93,7 +93,7 @@ ncclResult_t noteMade(const VendorApi& vendor, ncclComm_t* place, ncclResult_t r
 
 // Where the ranks' own lanes meet, if they are wanted.
 std::optional<UniqueId> sideIn(const VendorApi& vendor, const ncclUniqueId& id) {
-  if (!sideShares(vendor).ok()) return {};
+  if (!sideWish(vendor).ok()) return {};
   std::optional<UniqueId> side = findSide(id);
   if (!side) {
     FLEXLINK_WARN(
@@ -154,7 +154,7 @@ uint64_t freshId() {
 CutCalls* cutsOfGroup() noexcept { return group.depth > 0 ? &group.cuts : nullptr; }
 
 void failGroup(const VendorApi& vendor, ncclResult_t result) noexcept {
-  if (group.depth == 0 || group.failed != ncclSuccess || !sideShares(vendor).ok()) return;
+  if (group.depth == 0 || group.failed != ncclSuccess || !sideWish(vendor).ok()) return;
   group.failed = result;
 }
 
@@ -174,7 +174,7 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) noexcept {
   ncclResult_t result = HAND_OVER(ncclGetUniqueId, uniqueId);
   if (result != ncclSuccess || uniqueId == nullptr) return result;
   quietly([&] {
-    if (!sideShares(vendor).ok()) return;
+    if (!sideWish(vendor).ok()) return;
     Status status = addSideTo(uniqueId);
     if (!status.ok()) FLEXLINK_WARN("the vendor's library alone carries all: %s", status.text());
   });

@@ -44,9 +44,9 @@ ModeWish askedMode() {
 }
 
 const VendorApi* useVendor(const VendorApi* vendor, const char* why) {
-  const Result<Weights>& shares = sideShares(*vendor);
-  const std::string lanes = shares.ok() ? "vendor, and ours beside it where all ranks have them"
-                                        : std::string("vendor (") + shares.status().text() + ")";
+  const Result<SideWish>& wish = sideWish(*vendor);
+  const std::string lanes = wish.ok() ? "vendor, and ours beside it where all ranks have them"
+                                      : std::string("vendor (") + wish.status().text() + ")";
   FLEXLINK_INFO(kInit, "every call passes through to %s, NCCL %s (%s); lanes: %s",
                 vendor->path.c_str(), versionText(vendor->version).c_str(), why, lanes.c_str());
   return vendor;

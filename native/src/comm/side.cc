@@ -3,7 +3,6 @@
 
 #include <time.h>
 
-#include <atomic>
 #include <chrono>
 
 #include "base/clock.h"
@@ -13,13 +12,17 @@
 #include "comm/creation.h"
 #include "comm/lane_wish.h"
 #include "comm/passed_lanes.h"
-#include "engine/stream_driver.h"
-#include "lane/vendor/vendor_comm.h"
+#include "device/cuda/devices.h"
+#include "lane/vendor/vendor_calls.h"
 
 namespace flexlink {
 namespace {
 
 constexpr int64_t kLookNanos = 1'000'000;
+// Of blocks, so that two operations of a stream, a microsecond or two each, are 1 % of the vendor's
+// time.
+constexpr size_t kLeastBytesOnGpu = 32 << 20;
+constexpr size_t kLeastBytesOnHost = 1 << 20;
 // For the ranks' votes, which control threads give at once; a host may have vanished.
 constexpr std::chrono::seconds kVotesTime(10);
 // For the reason of a failure that was first seen in the vendor's library.
@@ -30,62 +33,47 @@ void nap() {
   nanosleep(&pause, nullptr);
 }
 
-// But for what the lane behind the vendor's API asks for anyway.
 Status hasWhatItTakes(const VendorApi& vendor) {
-  if (vendor.ncclGroupSimulateEnd == nullptr || vendor.flexlinkStreamWriteValue64 == nullptr ||
-      vendor.flexlinkStreamWaitValue64 == nullptr) {
-    return makeStatus(Code::kInvalidUsage, "%s is too old: its streams have no counters",
+  FLEXLINK_TRY(VendorCalls::possibleWith(vendor));
+  if (vendor.ncclGroupSimulateEnd == nullptr) {
+    return makeStatus(Code::kInvalidUsage, "%s is too old: it has no ncclGroupSimulateEnd",
                       vendor.path.c_str());
   }
-  return VendorComm::possibleWith(vendor);
+  const bool counters =
+      vendor.flexlinkStreamWriteValue64 != nullptr && vendor.flexlinkStreamWaitValue64 != nullptr;
+  if (sidesOnGpu(vendor) || counters) return {};
+  return makeStatus(Code::kInvalidUsage, "%s is too old: its streams have no counters",
+                    vendor.path.c_str());
 }
 
-Result<Weights> askedShares(const VendorApi& vendor, const LaneWish& wish) {
+Result<SideWish> askedFor(const VendorApi& vendor, const LaneWish& wish) {
   PassedLaneFacts facts;
   facts.beside = wish.lanes.size() > 1 && wish.names("vendor");
   facts.fixed = wish.fixed();
+  facts.deterministic = settings().deterministic;
   facts.pinned = lookup("NCCL_ALGO") != nullptr || lookup("NCCL_PROTO") != nullptr;
   facts.commId = !settings().commId.empty();
-  facts.hostMemory = vendor.isFlexlink;
   if (const char* why = whyVendorAlone(facts)) return makeStatus(Code::kInvalidUsage, "%s", why);
   FLEXLINK_TRY(hasWhatItTakes(vendor));
-  return sharesOf(vendorPart(wish));
+  return SideWish{!wish.fixed(), sharesOf(vendorPart(wish))};
 }
 
-Result<Weights> decideShares(const VendorApi& vendor) {
-  Result<LaneWish> wish = parseLanes(settings().lanes);
-  Result<Weights> shares =
-      wish.ok() ? askedShares(vendor, wish.value()) : Result<Weights>(wish.status());
-  if (!shares.ok() && !settings().lanes.empty()) {
+Result<SideWish> decideWish(const VendorApi& vendor) {
+  Result<LaneWish> lanes = parseLanes(settings().lanes);
+  Result<SideWish> wish =
+      lanes.ok() ? askedFor(vendor, lanes.value()) : Result<SideWish>(lanes.status());
+  if (!wish.ok() && !settings().lanes.empty()) {
     FLEXLINK_WARN("FLEXLINK_LANES=%s: the vendor's library alone carries all: %s",
-                  settings().lanes.c_str(), shares.status().text());
+                  settings().lanes.c_str(), wish.status().text());
   }
-  return shares;
-}
-
-struct FencesInStock {
-  std::mutex mutex;  // guards unused
-  std::vector<SideFences*> unused;
-};
-
-FencesInStock& stock() {
-  static auto* stock = new FencesInStock;
-  return *stock;
-}
-
-SideFences* takeFences() {
-  std::lock_guard<std::mutex> lock(stock().mutex);
-  if (stock().unused.empty()) return new SideFences;
-  SideFences* fences = stock().unused.back();
-  stock().unused.pop_back();
-  return fences;
+  return wish;
 }
 
 }  // namespace
 
-const Result<Weights>& sideShares(const VendorApi& vendor) {
-  static const auto* shares = new Result<Weights>(decideShares(vendor));
-  return *shares;
+const Result<SideWish>& sideWish(const VendorApi& vendor) {
+  static const auto* wish = new Result<SideWish>(decideWish(vendor));
+  return *wish;
 }
 
 Side::Side(const VendorApi& vendor, ncclComm_t comm, SidePlan plan)
@@ -94,13 +82,23 @@ Side::Side(const VendorApi& vendor, ncclComm_t comm, SidePlan plan)
       plan_(std::move(plan)),
       board_(std::make_shared<EpochBoard>(plan_.rank, 2, std::nullopt)),
       proxy_(std::make_shared<HostStream>()),
-      fences_(takeFences()) {}
+      adapts_(sideWish(vendor).ok() && sideWish(vendor).value().adapts) {}
 
-// Counters of a stream that may still write them are lost: better than wrong ones.
-Side::~Side() {
-  if (proxy_->finished() < proxy_->last()) return;
-  std::lock_guard<std::mutex> lock(stock().mutex);
-  stock().unused.push_back(fences_);
+size_t Side::leastBytes() const { return onGpu() ? kLeastBytesOnGpu : kLeastBytesOnHost; }
+
+// A copy of this library works where it is told to.
+bool sidesOnGpu(const VendorApi& vendor) {
+  return !vendor.isFlexlink || settings().device == "cuda";
+}
+
+Status Side::findGpu(CreationPlan* plan) const {
+  if (!sidesOnGpu(vendor_)) return {};
+  {
+    InsideVendor inside;
+    FLEXLINK_TRY(said("ncclCommCuDevice", vendor_.ncclCommCuDevice(comm_, &plan->device)));
+  }
+  FLEXLINK_TRY_ASSIGN(plan->gpu, cudaDevice(plan->device));
+  return plan->gpu->kernels();
 }
 
 void Side::start() {
@@ -115,7 +113,8 @@ void Side::start() {
   plan.parentHash = plan_.parent;
   plan.config.name = plan_.name.empty() ? "side" : plan_.name + " side";
   shell_ = newShell();
-  Status status = startCreation(shell_, std::move(plan));
+  Status status = findGpu(&plan);
+  if (status.ok()) status = startCreation(shell_, std::move(plan));
   if (status.ok()) {
     return Reactor::instance().value()->post([weak = weak_from_this()] {
       if (auto self = weak.lock()) self->look();
@@ -151,19 +150,18 @@ void Side::joinEpochs() {
   FLEXLINK_INFO(kInit, "comm %p rank %d of %d: beside the vendor there is lane %s",
                 static_cast<void*>(comm_), plan_.rank, plan_.ranks,
                 shell_->impl->laneText().c_str());
-  {
+  if (!adapts_) {
     std::lock_guard<std::mutex> board(board_->mutex);
-    board_->epochs.ask(sideShares(vendor_).value());
+    board_->epochs.ask(sideWish(vendor_).value().shares);
   }
   epochs_ = EpochMeeting::join(meeting.value(), board_);
 }
 
-Result<Split> Side::cut(const Call& call) {
+Result<Split> Side::cut(const Call& call, uint32_t* epoch) {
   const Deadline deadline = Deadline::after(kVotesTime);
   for (;;) {
     FLEXLINK_TRY(failure());
-    uint32_t epoch = 0;
-    if (std::optional<Split> slices = cutNext(board_.get(), call, &epoch)) return *slices;
+    if (std::optional<Split> slices = cutNext(board_.get(), call, epoch)) return *slices;
     Status broken;
     {
       std::lock_guard<std::mutex> lock(board_->mutex);
@@ -186,28 +184,58 @@ Status Side::said(const char* call, ncclResult_t result) const {
                     vendor_.ncclGetLastError(nullptr));
 }
 
+bool Side::lanesThere() const {
+  const ncclComm* ours = shell();
+  return ours != nullptr && ours->state.load(std::memory_order_acquire) == ncclComm::State::kReady;
+}
+
+Result<bool> Side::recorded(cudaStream_t stream) const {
+  const ncclComm* ours = shell();
+  if (ours == nullptr || ours->gpu == nullptr) return false;
+  return ours->gpu->capturing(stream);
+}
+
+Result<StreamMirror*> Side::mirrorOf(cudaStream_t stream) const {
+  const ncclComm* ours = shell();
+  if (ours == nullptr) return makeStatus(Code::kInvalidUsage, "the communicator is gone");
+  if (ours->gpu == nullptr) return StreamMirror::of(vendor_, stream);
+  return StreamMirror::of(ours->gpu, stream);
+}
+
 Status Side::enter(std::vector<SideCall> calls, const std::vector<cudaStream_t>& streams) {
   FLEXLINK_TRY(failure());
-  const uint64_t number = ++fences_->number;
+  mirrors_.clear();
+  times_.reset();
+  const bool timed = adapts_ && calls.size() == 1 && streams.size() == 1;
+  const SideCall first = timed ? calls.front() : SideCall();
+  std::erase_if(calls, [](const SideCall& call) { return call.part.count == 0; });
+  submitted_ = !calls.empty();
   for (cudaStream_t stream : streams) {
-    InsideVendor inside;
-    FLEXLINK_TRY(said("flexlinkStreamWriteValue64",
-                      vendor_.flexlinkStreamWriteValue64(stream, &fences_->start[stream], number)));
+    FLEXLINK_TRY_ASSIGN(StreamMirror * mirror, mirrorOf(stream));
+    FLEXLINK_TRY(mirror->begin());
+    proxy_->addWait(mirror->order(), mirror->order()->last());
+    mirrors_.push_back(mirror);
   }
-  for (cudaStream_t stream : streams) {
-    FLEXLINK_TRY(StreamDriver::instance().enqueue(
-        proxy_, StreamWork::waitValue(&fences_->start[stream], number)));
-  }
+  if (timed) timeCall(first);
+  if (!submitted_) return {};
   Status submitted = submitBatch(std::move(calls));
   if (!submitted.ok()) giveUp(submitted);
-  FLEXLINK_TRY(submitted);
-  return StreamDriver::instance().enqueue(proxy_, StreamWork::writeValue(&fences_->end, number));
+  return submitted;
+}
+
+// Our part, if there is one, will be the next on our stream.
+void Side::timeCall(const SideCall& call) {
+  times_ = SideTimes::of(submitted_, [board = board_, call](const std::array<double, 2>& seconds) {
+    tellMeasured(board.get(), call.operationClass, call.epoch, call.bytes, seconds);
+  });
+  const std::shared_ptr<HostStream>& order = mirrors_.front()->order();
+  order->notify(order->last(), SideTimes::listener(),
+                SideTimes::argument(times_, SideTimes::Event::kBegun));
 }
 
 Status Side::submitBatch(std::vector<SideCall> calls) {
-  const uint64_t over = std::atomic_ref<uint64_t>(fences_->end).load(std::memory_order_acquire);
-  while (!kept_.empty() && kept_.front().number <= over) kept_.pop_front();
-  Kept& kept = kept_.emplace_back(Kept{fences_->number, std::move(calls)});
+  while (!kept_.empty() && kept_.front().ticket <= proxy_->finished()) kept_.pop_front();
+  Kept& kept = kept_.emplace_back(Kept{UINT64_MAX, std::move(calls)});
   auto pending = std::make_unique<PendingBatch>();
   for (SideCall& call : kept.calls) {
     call.part.whole = &call.whole;
@@ -217,7 +245,11 @@ Status Side::submitBatch(std::vector<SideCall> calls) {
   ncclComm* ours = shell();
   if (ours == nullptr) return makeStatus(Code::kInvalidUsage, "the communicator is gone");
   FLEXLINK_TRY(submit(ours, std::move(pending), true));
-  proxy_->notify(proxy_->last(), batchEnded, new std::weak_ptr<Side>(weak_from_this()));
+  kept.ticket = proxy_->last();
+  proxy_->notify(kept.ticket, batchEnded, new std::weak_ptr<Side>(weak_from_this()));
+  if (times_ == nullptr) return {};
+  proxy_->notify(kept.ticket, SideTimes::listener(),
+                 SideTimes::argument(times_, SideTimes::Event::kOurs));
   return {};
 }
 
@@ -267,11 +299,15 @@ Status Side::awaitVendor() {
   return own.ok() ? vendors : own;
 }
 
-Status Side::leave(const std::vector<cudaStream_t>& streams) {
-  for (cudaStream_t stream : streams) {
-    InsideVendor inside;
-    FLEXLINK_TRY(said("flexlinkStreamWaitValue64",
-                      vendor_.flexlinkStreamWaitValue64(stream, &fences_->end, fences_->number)));
+Status Side::leave() {
+  if (times_ != nullptr) {
+    FLEXLINK_TRY(mirrors_.front()->mark(
+        SideTimes::listener(), SideTimes::argument(std::move(times_), SideTimes::Event::kVendors)));
+  }
+  if (!submitted_) return {};
+  for (StreamMirror* mirror : mirrors_) {
+    mirror->order()->addWait(proxy_, proxy_->last());
+    FLEXLINK_TRY(mirror->end());
   }
   return {};
 }

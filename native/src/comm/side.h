@@ -3,8 +3,8 @@
 // our lanes carry a part of the vendor's collectives. README.md says how ranks come to have it.
 #pragma once
 
+#include <array>
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -12,11 +12,15 @@
 
 #include "balance/weights.h"
 #include "comm/shell.h"
+#include "comm/side_times.h"
 #include "comm/unique_id.h"
 #include "drivers/libnccl.h"
+#include "engine/stream_mirror.h"
 #include "lane/split/epoch_board.h"
 
 namespace flexlink {
+
+struct CreationPlan;
 
 struct SidePlan {
   int rank = 0;
@@ -26,22 +30,26 @@ struct SidePlan {
   std::string name;
 };
 
-// Which shares {vendor, ours} FLEXLINK_LANES asks for beside this vendor; the error: why nothing is
-// to run beside it, which the log says where the user has asked for it. Decided once.
-const Result<Weights>& sideShares(const VendorApi& vendor);
-
-// Counters by which streams of another library and ours wait for each other. Never freed, for a
-// stream may still read one when the communicators are gone; used again, and so they only grow.
-struct SideFences {
-  uint64_t number = 0;                     // of the last batch
-  uint64_t end = 0;                        // written when batch number `end` is over
-  std::map<cudaStream_t, uint64_t> start;  // written when that stream has come to the batch
+// What FLEXLINK_LANES asks for beside a vendor.
+struct SideWish {
+  bool adapts = false;  // shares follow what calls take; else they are fixed
+  Weights shares;       // {vendor, ours}, where they are fixed
 };
+
+// The error: why nothing is to run beside this vendor, which the log says where the user has asked
+// for it. Decided once.
+const Result<SideWish>& sideWish(const VendorApi& vendor);
+
+// Do programs give this vendor buffers and streams of a GPU?
+bool sidesOnGpu(const VendorApi& vendor);
 
 // A call's part on our lanes, and the call.
 struct SideCall {
-  Call part;
+  Call part;  // no elements: the vendor carries all, and is timed
   Whole whole;
+  uint16_t operationClass = 0;
+  uint32_t epoch = 0;
+  std::array<double, 2> bytes{};  // of the vendor's part, and of ours
 };
 
 // Used by the thread that uses the vendor's communicator, but for what is said below.
@@ -49,25 +57,35 @@ class Side : public std::enable_shared_from_this<Side> {
  public:
   // `comm`: the vendor's.
   Side(const VendorApi& vendor, ncclComm_t comm, SidePlan plan);
-  ~Side();
   Side(const Side&) = delete;
   Side& operator=(const Side&) = delete;
 
   int rank() const { return plan_.rank; }
   int ranks() const { return plan_.ranks; }
   ncclComm_t comm() const { return comm_; }
+  bool onGpu() const { return sidesOnGpu(vendor_); }
 
   // The vendor's communicator is there: makes ours, in the background. Any thread.
   void start();
 
-  // How the next collective is cut, in the order of calls: lane 0 is the vendor. Waits while ranks
-  // agree.
-  Result<Split> cut(const Call& call);
+  // Calls with smaller blocks are the vendor's alone, where shares follow what calls take: to time
+  // one costs two operations of its stream. The same on all ranks.
+  size_t leastBytes() const;
+  bool adapts() const { return adapts_; }
+  bool lanesThere() const;  // ours are, on this rank
 
-  // One group's part on our lanes: it begins when `streams`, of the vendor's library, have come to
-  // where they are now. leave(): from now on they wait for its end.
+  // How the next collective is cut, in the order of calls: lane 0 is the vendor. Waits while ranks
+  // agree. *epoch: by which shares.
+  Result<Split> cut(const Call& call, uint32_t* epoch);
+
+  // Is this stream being recorded into a graph, which only the vendor can replay?
+  Result<bool> recorded(cudaStream_t stream) const;
+
+  // One group's part on our lanes: it begins when `streams`, of the program, have come to where
+  // they are now. leave(): from now on they wait for its end. A lone call on a stream is timed,
+  // where that tells something.
   Status enter(std::vector<SideCall> calls, const std::vector<cudaStream_t>& streams);
-  Status leave(const std::vector<cudaStream_t>& streams);
+  Status leave();
 
   // Until all that was entered is over; how it ended.
   Status wait();
@@ -92,6 +110,9 @@ class Side : public std::enable_shared_from_this<Side> {
  private:
   static void batchEnded(void* weakSelf);
   Status askVendor();
+  Status findGpu(CreationPlan* plan) const;
+  Result<StreamMirror*> mirrorOf(cudaStream_t stream) const;
+  void timeCall(const SideCall& call);
   Status submitBatch(std::vector<SideCall> calls);
   void look();
   void joinEpochs();
@@ -108,10 +129,13 @@ class Side : public std::enable_shared_from_this<Side> {
   const SidePlan plan_;
   const std::shared_ptr<EpochBoard> board_;
   const std::shared_ptr<HostStream> proxy_;  // where our part of all calls lies, in their order
-  SideFences* const fences_;
+  const bool adapts_;
+  std::vector<StreamMirror*> mirrors_;  // of the streams of what was entered last
+  bool submitted_ = false;              // of that, our lane has a part
+  std::shared_ptr<SideTimes> times_;    // of that; null: it is not timed
 
   struct Kept {
-    uint64_t number;
+    uint64_t ticket;  // of proxy_, where they end
     std::vector<SideCall> calls;
   };
   std::deque<Kept> kept_;  // what batches under way point at

@@ -6,6 +6,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include "balance/epochs.h"
 #include "base/status.h"
@@ -22,6 +23,17 @@ struct EpochBoard {
   std::function<void()> wake;  // makes it do so; set while ranks can agree
   Status broken;               // not ok: which weights others use cannot be known any more
 };
+
+// An operation of that class is over: what each lane carried, and when it was through.
+inline void tellMeasured(EpochBoard* board, uint16_t operationClass, uint32_t epoch,
+                         std::span<const double> bytes, std::span<const double> seconds) {
+  std::lock_guard<std::mutex> lock(board->mutex);
+  if (board->wake == nullptr) return;
+  board->epochs.measured(operationClass, epoch, bytes, seconds);
+  if (board->awake) return;
+  board->awake = true;
+  board->wake();
+}
 
 // The slices of the next collective, in bytes of each rank's block; at least one. None: the ranks
 // are about to agree, ask again later. *epoch: by which weights they are cut.

@@ -130,13 +130,8 @@ void SplitLane::finish() {
   const Call& call = batch.collective.front();
   std::array<double, kMostLanes> seconds{};
   for (size_t lane = 0; lane < parts_.size(); ++lane) seconds[lane] = parts_[lane].seconds;
-  std::lock_guard<std::mutex> lock(board_->mutex);
-  if (board_->wake == nullptr) return;
-  board_->epochs.measured(operationClass(call.kind, bytesOf(call)), epoch_,
-                          {bytes_.data(), parts_.size()}, {seconds.data(), parts_.size()});
-  if (board_->awake) return;
-  board_->awake = true;
-  board_->wake();
+  tellMeasured(board_.get(), operationClass(call.kind, bytesOf(call)), epoch_,
+               {bytes_.data(), parts_.size()}, {seconds.data(), parts_.size()});
 }
 
 // ---- Failure.

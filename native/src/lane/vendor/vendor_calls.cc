@@ -8,6 +8,40 @@ ncclDataType_t typeOf(const Call& call) { return static_cast<ncclDataType_t>(cal
 
 }  // namespace
 
+Status VendorCalls::possibleWith(const VendorApi& api) {
+  struct Need {
+    bool there;
+    const char* name;
+  };
+#define NEED(name) \
+  Need { api.name != nullptr, #name }
+  const Need needs[] = {NEED(ncclGetErrorString),
+                        NEED(ncclGetLastError),
+                        NEED(ncclGetUniqueId),
+                        NEED(ncclCommInitRankConfig),
+                        NEED(ncclCommGetAsyncError),
+                        NEED(ncclCommAbort),
+                        NEED(ncclCommDestroy),
+                        NEED(ncclGroupStart),
+                        NEED(ncclGroupEnd),
+                        NEED(ncclAllGather),
+                        NEED(ncclReduceScatter),
+                        NEED(ncclAllReduce),
+                        NEED(ncclBroadcast),
+                        NEED(ncclReduce),
+                        NEED(ncclSend),
+                        NEED(ncclRecv),
+                        NEED(ncclRedOpCreatePreMulSum),
+                        NEED(ncclRedOpDestroy)};
+#undef NEED
+  for (const Need& need : needs) {
+    if (need.there) continue;
+    return makeStatus(Code::kInvalidArgument, "no vendor lane with %s: it has no %s",
+                      api.path.c_str(), need.name);
+  }
+  return {};
+}
+
 // vendor.function(arguments), remembered by its name.
 #define CALL(function, ...) (last_ = #function, api_.function(__VA_ARGS__))
 

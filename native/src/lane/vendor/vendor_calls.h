@@ -20,7 +20,10 @@ class VendorCalls {
     cudaStream_t stream;
   };
 
-  // Of this rank; `api` has what VendorComm::possibleWith() asks for.
+  // Does this library have what is called? The error names what is missing.
+  static Status possibleWith(const VendorApi& api);
+
+  // Of this rank; `api` has what possibleWith() asks for.
   VendorCalls(const VendorApi& api, int rank, int ranks) : api_(api), rank_(rank), ranks_(ranks) {}
 
   // ncclInProgress is as good as ncclSuccess: the communicator tells the rest. What takes several

@@ -1,46 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lane/vendor/vendor_comm.h"
 
-#include <string>
+#include "lane/vendor/vendor_calls.h"
 
 namespace flexlink {
 
 Status VendorComm::possibleWith(const VendorApi& api) {
-  struct Need {
-    bool there;
-    const char* name;
-  };
-#define NEED(name) \
-  Need { api.name != nullptr, #name }
-  const Need needs[] = {NEED(ncclGetErrorString),
-                        NEED(ncclGetLastError),
-                        NEED(ncclGetUniqueId),
-                        NEED(ncclCommInitRankConfig),
-                        NEED(ncclCommGetAsyncError),
-                        NEED(ncclCommAbort),
-                        NEED(ncclCommDestroy),
-                        NEED(ncclGroupStart),
-                        NEED(ncclGroupEnd),
-                        NEED(ncclAllGather),
-                        NEED(ncclReduceScatter),
-                        NEED(ncclAllReduce),
-                        NEED(ncclBroadcast),
-                        NEED(ncclReduce),
-                        NEED(ncclSend),
-                        NEED(ncclRecv),
-                        NEED(ncclRedOpCreatePreMulSum),
-                        NEED(ncclRedOpDestroy)};
-#undef NEED
-  auto lacks = [&](const std::string& what) {
-    return makeStatus(Code::kInvalidArgument, "no vendor lane with %s: %s", api.path.c_str(),
-                      what.c_str());
-  };
-  for (const Need& need : needs) {
-    if (!need.there) return lacks(std::string("it has no ") + need.name);
-  }
+  FLEXLINK_TRY(VendorCalls::possibleWith(api));
   bool streams = api.flexlinkStreamCreate != nullptr && api.flexlinkStreamDestroy != nullptr &&
                  api.flexlinkStreamQuery != nullptr;
-  return streams ? Status() : lacks("it does not work on host memory");
+  if (streams) return {};
+  return makeStatus(Code::kInvalidArgument,
+                    "no vendor lane with %s: it does not work on host memory", api.path.c_str());
 }
 
 Result<std::unique_ptr<VendorComm>> VendorComm::begin(const VendorApi* api, int ranks, int rank,
