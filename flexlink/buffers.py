@@ -163,8 +163,8 @@ def empty(shape: int | Sequence[int], dtype: Any = "float32") -> Any:
 
     if may_take_cuda() and takes_cuda():
         raise InvalidArgument(
-            "flexlink.empty makes NumPy arrays, and calls pass through to the vendor's library, "
-            "which takes CUDA arrays: make them with torch or CuPy"
+            "flexlink.empty makes NumPy arrays, and communicators of this process are on GPUs: "
+            "make CUDA arrays with torch or CuPy"
         )
     ffi, lib = native()
     kind = numpy.dtype(dtype)

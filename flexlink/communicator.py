@@ -35,7 +35,8 @@ class Communicator(Operations):
     a difference is found and raises InvalidUsage on every rank. One thread at a time, except
     abort(). An array argument `x` or `out` is a C-contiguous NumPy array, a CPU tensor (DLPack) or
     an object with the buffer protocol; its shape does not travel, only its elements in order.
-    Where calls pass through to NVIDIA's NCCL it is a CUDA array instead (torch, CuPy, DLPack,
+    Where calls pass through to NVIDIA's NCCL, and with FLEXLINK_DEVICE=cuda on our own lanes
+    (FLEXLINK_PASS_THROUGH=0), it is a CUDA array instead (torch, CuPy, DLPack,
     `__cuda_array_interface__`) on the current device: operations are enqueued on the stream on
     which its library works now and come back at once; that stream, and a Handle, wait for them. The
     types are int8, uint8, int32, uint32, int64, uint64, float16, float32, float64, bfloat16,

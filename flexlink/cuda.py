@@ -130,9 +130,8 @@ class CudaQueue:
         for each in views:
             if each.stream is None:
                 raise InvalidArgument(
-                    "an array lies in host memory, and calls pass through to the vendor's library, "
-                    "which takes CUDA arrays: pass those, or set FLEXLINK_DEVICE=host for host "
-                    "memory alone"
+                    "an array lies in host memory, and communicators of this process are on GPUs: "
+                    "pass CUDA arrays, or set FLEXLINK_DEVICE=host for host memory alone"
                 )
         return self._ffi.cast("cudaStream_t", views[0].stream)
 

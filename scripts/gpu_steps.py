@@ -99,13 +99,31 @@ def _number(text: str) -> float | str:
         return text
 
 
-def ratio_figures(text: str) -> Figures:
-    """Of flexlink_perf --vs ... --csv: both times of each size, their ratio, wrong elements."""
+def csv_rows(text: str) -> list[dict[str, str]]:
+    """The rows of flexlink_perf --csv among its other lines."""
     lines = [
         line for line in text.splitlines() if line.count(",") > 10 and not line.startswith("#")
     ]
+    return list(csv.DictReader(lines))
+
+
+def lane_figures(text: str, staging: str) -> Figures:
+    """Of flexlink_perf --csv: time and bus bandwidth of each size, wrong elements."""
     figures: Figures = {}
-    for row in csv.DictReader(lines):
+    for row in csv_rows(text):
+        place = " in place" if row["inplace"] == "1" else ""
+        name = f"{row['collective']} {row['size']} B{place}, staging {staging}"
+        figures[f"{name}: us"] = float(row["time_us"])
+        figures[f"{name}: busbw"] = float(row["busbw"])
+        if int(row["wrong"]):
+            figures[f"{name}: wrong elements"] = int(row["wrong"])
+    return figures
+
+
+def ratio_figures(text: str) -> Figures:
+    """Of flexlink_perf --vs ... --csv: both times of each size, their ratio, wrong elements."""
+    figures: Figures = {}
+    for row in csv_rows(text):
         name = f"{row['collective']} {row['type']} {row['size']} B"
         figures[f"{name}: ours us"] = float(row["ours_us"])
         figures[f"{name}: vendor us"] = float(row["theirs_us"])
@@ -185,7 +203,9 @@ class Check:
             Step("overhead", "pass-through against the vendor loaded directly", 60,
                  ("gpu", "package", "vendor"), self.overhead),
             Step("python-tests", "tests/gpu", 150, ("gpu", "package"), self.python_tests),
-            Step("cpp-tests", f"C++ tests named {GPU_TESTS}", 60, ("gpu", "cpp"), self.cpp_tests),
+            Step("cpp-tests", f"C++ tests named {GPU_TESTS}", 120, ("gpu", "cpp"), self.cpp_tests),
+            Step("own-lanes", "our own lanes between two ranks on one GPU", 40,
+                 ("gpu", "package"), self.own_lanes),
             Step("sanitizer", "compute-sanitizer on the kernel tests", 60,
                  ("gpu", "compute-sanitizer", "cpp"), self.sanitizer),
         ]  # fmt: skip
@@ -271,8 +291,21 @@ class Check:
         words = "--timeout 60 --output-on-failure --no-tests=error --output-junit"
         command: Words = [self.bin / "ctest", "--test-dir", self.build, "-R", GPU_TESTS]
         command += [*words.split(), report]
-        status, output = run(command, seconds)
+        status, output = run(command, seconds, {"FLEXLINK_TEST_GPU": "real"})  # tests/support/gpu.h
         return judged(status, output, seconds, figures_of_tests(report) if report.exists() else {})
+
+    def own_lanes(self, seconds: float, _: Figures) -> Outcome:
+        """Two ranks on the first GPU; bytes wait in its memory, then in the host's."""
+        words = "perf all_reduce --device cuda --ranks 2 -b 8 -e 256M -f 32 --csv"
+        figures: Figures = {}
+        for staging in ("gpu", "host"):
+            env = {"FLEXLINK_DEVICE": "cuda", "FLEXLINK_PASS_THROUGH": "0",
+                   "FLEXLINK_STAGING": staging, "CUDA_VISIBLE_DEVICES": "0"}  # fmt: skip
+            status, output = run([self.bin / "flexlink", *words.split()], seconds / 2, env)
+            figures |= lane_figures(output, staging)
+            if status != 0:
+                return judged(status, output, seconds / 2, figures)
+        return Outcome(PASSED, "", figures)
 
     def sanitizer(self, seconds: float, _: Figures) -> Outcome:
         """memcheck over the kernels' tests."""

@@ -67,6 +67,16 @@ std::atomic_ref<uint64_t> counterAt(void* at) {
   return std::atomic_ref<uint64_t>(*static_cast<uint64_t*>(at));
 }
 
+void nap() { std::this_thread::sleep_for(std::chrono::microseconds(20)); }
+
+struct Event {
+  std::atomic<uint64_t> recorded{0};
+  std::atomic<uint64_t> done{0};
+  bool over() const { return done >= recorded; }
+};
+
+Event* eventOf(CUevent event) { return reinterpret_cast<Event*>(event); }
+
 // The addresses in a pack are those of the program.
 CUresult runKernel(const std::string& name, cuda::FoldPack pack) {
   for (int i = 0; i < pack.nSrcs; ++i) {
@@ -153,6 +163,15 @@ FAKE CUresult cuMemHostRegister_v2(void* start, size_t bytes, unsigned) {
   return memory().pin(start, bytes);
 }
 FAKE CUresult cuMemHostUnregister(void* start) { return memory().unpin(start); }
+FAKE CUresult cuMemHostAlloc(void** start, size_t bytes, unsigned) {
+  *start = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  return memory().pin(*start, bytes);
+}
+FAKE CUresult cuMemFreeHost(void* start) {
+  const CUresult result = memory().unpin(start);
+  free(start);
+  return result;
+}
 FAKE CUresult cuMemGetAddressRange_v2(CUdeviceptr* base, size_t* bytes, CUdeviceptr address) {
   GpuMemory::Block block;
   if (!memory().find(address, base, &block)) return kInvalidValue;
@@ -215,6 +234,45 @@ FAKE CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUst
     return kCudaSuccess;
   });
 }
+FAKE CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstream stream) {
+  return streamOf(stream)->enqueue([=] {
+    void* dst = memory().forCopy(to, bytes);
+    if (dst == nullptr) return kIllegalAddress;
+    memset(dst, value, bytes);
+    return kCudaSuccess;
+  });
+}
+
+FAKE CUresult cuEventCreate(CUevent* event, unsigned) {
+  *event = reinterpret_cast<CUevent>(new Event);
+  return kCudaSuccess;
+}
+FAKE CUresult cuEventRecord(CUevent event, CUstream stream) {
+  Event* made = eventOf(event);
+  const uint64_t number = ++made->recorded;
+  return streamOf(stream)->enqueue([=] {
+    made->done = number;
+    return kCudaSuccess;
+  });
+}
+FAKE CUresult cuEventQuery(CUevent event) {
+  return eventOf(event)->over() ? kCudaSuccess : kCudaNotReady;
+}
+FAKE CUresult cuEventSynchronize(CUevent event) {
+  while (!eventOf(event)->over()) nap();
+  return kCudaSuccess;
+}
+FAKE CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
+  Event* made = eventOf(event);
+  const uint64_t number = made->recorded;
+  return streamOf(stream)->enqueue([=] {
+    while (made->done < number) nap();
+    return kCudaSuccess;
+  });
+}
+// Kept: a stream may still write it.
+FAKE CUresult cuEventDestroy_v2(CUevent) { return kCudaSuccess; }
+
 FAKE CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr at, uint64_t value, unsigned) {
   return streamOf(stream)->enqueue([=] {
     void* counter = memory().forKernel(at, sizeof value);
@@ -227,9 +285,7 @@ FAKE CUresult cuStreamWaitValue64_v2(CUstream stream, CUdeviceptr at, uint64_t v
   return streamOf(stream)->enqueue([=] {
     void* counter = memory().forKernel(at, sizeof value);
     if (counter == nullptr) return kIllegalAddress;
-    while (counterAt(counter).load() < value) {
-      std::this_thread::sleep_for(std::chrono::microseconds(20));
-    }
+    while (counterAt(counter).load() < value) nap();
     return kCudaSuccess;
   });
 }

@@ -24,7 +24,17 @@ from gpu_check import Outcome, Record, Step  # noqa: E402
 
 pytestmark = pytest.mark.timeout(60)
 
-STEPS = ["venv", "package", "cpp", "doctor", "overhead", "python-tests", "cpp-tests", "sanitizer"]
+STEPS = [
+    "venv",
+    "package",
+    "cpp",
+    "doctor",
+    "overhead",
+    "python-tests",
+    "cpp-tests",
+    "own-lanes",
+    "sanitizer",
+]
 
 
 def no_gpu() -> bool:
@@ -52,7 +62,7 @@ def test_a_dry_run_lists_every_step_and_runs_none(tmp_path: Path) -> None:
     assert [step["name"] for step in report["steps"]] == STEPS
     assert {step["status"] for step in report["steps"]} == {"not run"}
     assert all(step["reason"].startswith("dry run: ") for step in report["steps"])
-    assert done.stdout.splitlines()[-2] == "0 steps passed, 0 failed, 8 not run"
+    assert done.stdout.splitlines()[-2] == "0 steps passed, 0 failed, 9 not run"
 
 
 @pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU: scripts/gpu-check itself runs")
@@ -159,6 +169,23 @@ def test_figures_of_a_comparison_are_both_times_their_ratio_and_what_was_wrong()
         "all_reduce float 256 B: vendor us": 5.0,
         "all_reduce float 256 B: ratio": 0.9615,
         "all_reduce float 256 B: wrong elements": 3,
+    }
+
+
+def test_figures_of_our_own_lanes_are_time_and_bandwidth_of_each_size() -> None:
+    head = (
+        "collective,ranks,size,count,type,redop,root,inplace,time_us,algbw,busbw,wrong,bound_busbw"
+    )
+    rows = [
+        "all_reduce,2,8,2,float,sum,-1,0,18.5,0.1,0.2,0,",
+        "all_reduce,2,8,2,float,sum,-1,1,9,1,2,4,",
+    ]
+    assert gpu_steps.lane_figures("\n".join(["# using", head, *rows]), "host") == {
+        "all_reduce 8 B, staging host: us": 18.5,
+        "all_reduce 8 B, staging host: busbw": 0.2,
+        "all_reduce 8 B in place, staging host: us": 9.0,
+        "all_reduce 8 B in place, staging host: busbw": 2.0,
+        "all_reduce 8 B in place, staging host: wrong elements": 4,
     }
 
 

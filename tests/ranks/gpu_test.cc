@@ -206,7 +206,7 @@ RANK_BODY(GpuRefusals) {
   Comm comm = makeWorld(ctx);
   int device = -1;
   RANK_OK(ncclCommCuDevice(comm, &device));
-  RANK_EQ(device, ctx.rank % 2);
+  RANK_EQ(device, ctx.rank % Gpu::use()->count());
   {
     Stream stream;
     Numbers x(16);
@@ -288,6 +288,27 @@ TEST(Gpu, AStreamGoesOnBehindWhatIsAborted) {
   for (How how : {How::kThreads, How::kProcesses}) {
     expectRanksPass("GpuAbort", onGpus({2, how, 1}));
   }
+}
+
+// Who is through with the last collective first goes, while others still read what it has staged.
+RANK_BODY(GpuLeavesAtOnce) {
+  for (int round = 0; round < 12; ++round) {
+    Comm comm = makeWorld(ctx, round);
+    Stream stream;
+    Numbers x(kCount, ctx.rank), all(kCount * static_cast<size_t>(ctx.size));
+    RANK_OK(ncclAllGather(x.at(), all.at(), kCount, ncclInt32, comm, stream));
+    stream.sync();
+    comm.destroy();
+    all.download();
+    for (size_t i = 0; i < all.count(); ++i) {
+      RANK_EQ(all.host[i], static_cast<int32_t>(i / kCount));
+    }
+  }
+}
+
+TEST(Gpu, StagingMemoryStaysWhileAPeerReadsIt) {
+  RunOptions o = onGpus({3, How::kThreads, 1}, {"FAKE_GPU_DELAY_US=3000"});
+  expectRanksPass("GpuLeavesAtOnce", o);
 }
 
 RANK_BODY(GpuPeerDies) {

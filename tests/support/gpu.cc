@@ -56,11 +56,10 @@ void Gpu::need(const flexlink::Status& status, const char* where) {
 #define NEED(...) need(driver_.run(__VA_ARGS__), RANK_WHERE)
 
 Gpu::Gpu(const flexlink::CudaDriver& driver, int rank) : driver_(driver) {
-  int count = 0;
   flexlink::CUcontext context = nullptr;
   NEED(driver_.init, 0u);
-  NEED(driver_.deviceGetCount, &count);
-  NEED(driver_.primaryCtxRetain, &context, rank % count);
+  NEED(driver_.deviceGetCount, &count_);
+  NEED(driver_.primaryCtxRetain, &context, rank % count_);
   NEED(driver_.ctxSetCurrent, context);
   copies_ = makeStream();
 }

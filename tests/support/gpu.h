@@ -23,6 +23,8 @@ class Gpu {
   // The calling thread's; null: buffers are host memory. `rank` chooses it at the first call.
   static Gpu* use(int rank = 0);
 
+  int count() const { return count_; }  // of the GPUs that ranks are spread over
+
   void* allocate(size_t bytes);
   void free(void* allocated);
   cudaStream_t makeStream();
@@ -49,6 +51,7 @@ class Gpu {
   void need(const flexlink::Status& status, const char* where);
 
   const flexlink::CudaDriver& driver_;
+  int count_ = 0;
   cudaStream_t copies_ = nullptr;
 };
 

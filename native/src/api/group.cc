@@ -97,7 +97,10 @@ Status enqueuePart(Part* part, const std::shared_ptr<Completion>& completion) {
     completion->left.fetch_add(1, std::memory_order_relaxed);
     part->pending->completion = completion;
   }
-  return submit(part->shell, std::move(part->pending), !part->blocks);
+  const Adoption how = part->blocks                  ? Adoption::kNone
+                       : part->shell->gpu == nullptr ? Adoption::kSoon
+                                                     : Adoption::kAtOnce;
+  return submit(part->shell, std::move(part->pending), how);
 }
 
 Status endFences(const Part& part) {

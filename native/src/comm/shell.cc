@@ -114,14 +114,14 @@ ShellLock::ShellLock(ncclComm* shell) : shell_(shell) {
   }
 }
 
-Status submit(ncclComm* shell, std::unique_ptr<PendingBatch> pending, bool adopt) {
+Status submit(ncclComm* shell, std::unique_ptr<PendingBatch> pending, Adoption how) {
   FLEXLINK_TRY_ASSIGN(Engine * engine, Engine::instance());
   std::lock_guard<std::mutex> lock(shell->life);
   if (!shell->impl) return makeStatus(Code::kInvalidArgument, "the communicator was destroyed");
   FLEXLINK_TRY(shell->impl->usable());
   for (PendingBatch::Fence& fence : pending->fences) fence.ticket = fence.stream->add(shell);
   shell->impl->enqueue(std::move(pending));
-  if (adopt) engine->adopt(shell);
+  engine->adopt(shell, how);
   return {};
 }
 

@@ -59,8 +59,8 @@ class ShellLock {
   ncclComm* shell_;
 };
 
-// Hands work on streams to the communicator; `adopt`: no caller waits for it.
-Status submit(ncclComm* shell, std::unique_ptr<PendingBatch> pending, bool adopt);
+// Hands work on streams to the communicator.
+Status submit(ncclComm* shell, std::unique_ptr<PendingBatch> pending, Adoption how);
 
 // Ends the communicator, also while it is being created. Work on streams ends with an error.
 void abortShell(ncclComm* shell);

@@ -244,7 +244,7 @@ Status Side::submitBatch(std::vector<SideCall> calls) {
   pending->fences.push_back({proxy_, proxy_->last(), 0});
   ncclComm* ours = shell();
   if (ours == nullptr) return makeStatus(Code::kInvalidUsage, "the communicator is gone");
-  FLEXLINK_TRY(submit(ours, std::move(pending), true));
+  FLEXLINK_TRY(submit(ours, std::move(pending), Adoption::kAtOnce));
   kept.ticket = proxy_->last();
   proxy_->notify(kept.ticket, batchEnded, new std::weak_ptr<Side>(weak_from_this()));
   if (times_ == nullptr) return {};

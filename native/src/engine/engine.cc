@@ -64,8 +64,9 @@ Status Engine::start() {
   return {};
 }
 
-void Engine::adopt(Driven* driven) {
-  lastAdopted_.store(nowNanos(), std::memory_order_relaxed);
+void Engine::adopt(Driven* driven, Adoption how) {
+  if (how == Adoption::kNone) return;
+  if (how == Adoption::kSoon) lastAdopted_.store(nowNanos(), std::memory_order_relaxed);
   if (!driven->listed.load(std::memory_order_seq_cst)) {  // pairs with dropIfIdle
     std::lock_guard<std::mutex> lock(mutex_);
     if (!driven->listed.exchange(true, std::memory_order_seq_cst)) list_.push_back(driven);

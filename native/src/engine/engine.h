@@ -32,14 +32,20 @@ struct Driven {
   std::atomic<int> attended{0};     // threads that wait and drive; seq_cst, pairs with `work`
 };
 
+// Who drives work that was enqueued.
+enum class Adoption : uint8_t {
+  kNone,    // a caller, who waits for it
+  kSoon,    // the engine's thread, after a short time in which a caller may come back and wait
+  kAtOnce,  // the engine's thread: who waits for it does so elsewhere, on a stream of a GPU
+};
+
 class Engine {
  public:
   // Starts the thread on first use.
   static Result<Engine*> instance();
 
-  // There is work (counted in driven->work already) that no caller waits for: the engine's thread
-  // sees to it, after a short time in which the caller may come back and wait.
-  void adopt(Driven* driven);
+  // There is work (counted in driven->work already).
+  void adopt(Driven* driven, Adoption how);
 
   // Drives what `stream` waits for until `ticket` is finished or the deadline has passed.
   static Status waitStream(HostStream& stream, uint64_t ticket, Deadline deadline);

@@ -17,7 +17,8 @@ StreamDriver::StreamDriver() {
   drive = [](Driven* self, bool) { return static_cast<StreamDriver*>(self)->driveAll(); };
 }
 
-Status StreamDriver::enqueue(const std::shared_ptr<HostStream>& stream, StreamWork work) {
+Status StreamDriver::enqueue(const std::shared_ptr<HostStream>& stream, StreamWork work,
+                             Adoption how) {
   FLEXLINK_TRY_ASSIGN(Engine * engine, Engine::instance());
   stream->addOwn(std::move(work), this);
   if (!stream->hasOwnWork()) return {};  // done, for nothing was before it
@@ -28,7 +29,7 @@ Status StreamDriver::enqueue(const std::shared_ptr<HostStream>& stream, StreamWo
       this->work.fetch_add(1, std::memory_order_seq_cst);
     }
   }
-  engine->adopt(this);
+  engine->adopt(this, how);
   return {};
 }
 

@@ -17,7 +17,8 @@ class StreamDriver final : public Driven {
   static StreamDriver& instance();
 
   // Enqueues it; it is done in its turn although nobody may ever wait for the stream. Any thread.
-  Status enqueue(const std::shared_ptr<HostStream>& stream, StreamWork work);
+  Status enqueue(const std::shared_ptr<HostStream>& stream, StreamWork work,
+                 Adoption how = Adoption::kSoon);
 
  private:
   StreamDriver();

@@ -34,6 +34,11 @@ std::pair<const void*, const void*> keyOf(const void* owner, StreamHandle stream
   return {owner, perThread ? &thisThread : stream};
 }
 
+// The program waits on its own stream.
+Status enqueue(const std::shared_ptr<HostStream>& order, StreamWork work) {
+  return StreamDriver::instance().enqueue(order, std::move(work), Adoption::kAtOnce);
+}
+
 }  // namespace
 
 StreamMirror* StreamMirror::find(const void* owner, StreamHandle stream) {
@@ -107,15 +112,14 @@ Status StreamMirror::begin() {
   std::lock_guard<std::mutex> lock(mutex_);
   FLEXLINK_TRY(write_(&fences_->begun, begins_ + 1));
   ++begins_;
-  return StreamDriver::instance().enqueue(order_, StreamWork::waitValue(&fences_->begun, begins_));
+  return enqueue(order_, StreamWork::waitValue(&fences_->begun, begins_));
 }
 
 Status StreamMirror::mark(HostStream::Listener listener, void* argument) {
   std::lock_guard<std::mutex> lock(mutex_);
   FLEXLINK_TRY(write_(&fences_->marked, marked_ + 1));
   ++marked_;
-  FLEXLINK_TRY(
-      StreamDriver::instance().enqueue(marks_, StreamWork::waitValue(&fences_->marked, marked_)));
+  FLEXLINK_TRY(enqueue(marks_, StreamWork::waitValue(&fences_->marked, marked_)));
   marks_->notify(marks_->last(), listener, argument);
   return {};
 }
@@ -123,8 +127,7 @@ Status StreamMirror::mark(HostStream::Listener listener, void* argument) {
 Status StreamMirror::end() {
   std::lock_guard<std::mutex> lock(mutex_);
   ++ends_;
-  FLEXLINK_TRY(
-      StreamDriver::instance().enqueue(order_, StreamWork::writeValue(&fences_->ended, ends_)));
+  FLEXLINK_TRY(enqueue(order_, StreamWork::writeValue(&fences_->ended, ends_)));
   return wait_(&fences_->ended, ends_);
 }
 

@@ -76,7 +76,7 @@ with flexlink.init() as comm:
     scaled.holds(numpy.full(3, 0.5 * (ranks + 1).sum(), "float32"))
     comm.barrier()
     comm.barrier(async_=True).wait(timeout=20)
-    refused(lambda: comm.all_reduce(numpy.ones(3)), "lies in host memory, and calls pass through")
+    refused(lambda: comm.all_reduce(numpy.ones(3)), "lies in host memory, and communicators")
     refused(lambda: comm.all_gather(x, numpy.ones((2 * size, 3), "int64")), "lies in host memory")
     refused(lambda: comm.all_gather(x), "cannot make a result array for a Device")
     refused(lambda: flexlink.empty(3), "flexlink.empty makes NumPy arrays")
