@@ -46,12 +46,12 @@ inline Carried carried(const flexlink::probetest::Reader& reader, int rank,
   return sum;
 }
 
-// Until all ranks cut their calls, and are through with the last; each makes as many.
-inline void awaitCut(const RankContext& ctx, const flexlink::probetest::Reader& reader,
-                     ncclComm_t comm, const std::string& name = "side") {
+// Until all ranks cut their calls; each makes as many. `rank`: in this communicator.
+inline void awaitCut(const flexlink::probetest::Reader& reader, ncclComm_t comm, int rank,
+                     const std::string& name = "side") {
   for (int round = 0;; ++round) {
     RANK_TRUE_MSG(round < 20'000, "our lane carries nothing");
-    const int32_t seen = carried(reader, ctx.rank, name).operations > 0 ? 1 : 0;
+    const int32_t seen = carried(reader, rank, name).operations > 0 ? 1 : 0;
     Numbers data(1000, seen);
     cudaStream_t stream = Gpu::use() != nullptr ? Gpu::perThread() : nullptr;
     RANK_OK(ncclAllReduce(data.at(), data.at(), data.count(), ncclInt32, ncclMin, comm, stream));
@@ -61,13 +61,13 @@ inline void awaitCut(const RankContext& ctx, const flexlink::probetest::Reader& 
     if (data.host[0] == 1) break;
     usleep(500);
   }
-  ctx.barrier();
 }
 
 // A world whose calls are cut from now on.
 inline Comm cutWorld(RankContext& ctx, const flexlink::probetest::Reader& reader) {
   Comm comm = makeWorld(ctx);
-  awaitCut(ctx, reader, comm);
+  awaitCut(reader, comm, ctx.rank);
+  ctx.barrier();  // through with the last of those
   return comm;
 }
 

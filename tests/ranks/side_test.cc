@@ -101,7 +101,8 @@ RANK_BODY(CutOnTwoCommunicators) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
   Comm first = makeWorld(ctx, 0);
   Comm second = makeWorld(ctx, 1);
-  awaitCut(ctx, reader, first);
+  awaitCut(reader, first, ctx.rank);
+  ctx.barrier();
   for (int round = 0; round < 500; ++round) {  // the second's shares come a little later
     std::vector<int32_t> some(1000, 1);
     RANK_OK(
@@ -130,6 +131,67 @@ RANK_BODY(CutOnTwoCommunicators) {
   }
   first.destroy();
   second.destroy();
+}
+
+Comm splitOff(ncclComm_t from, int colour, int key, const char* name) {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.commName = name;
+  Comm child;
+  RANK_OK(ncclCommSplit(from, colour, key, child.put(), &config));
+  return child;
+}
+
+// Children, theirs, and what is left when one goes.
+RANK_BODY(ChildrenAreCut) {
+  const Reader reader(flexlink::ProbeWriter::process()->path());
+  Comm world = cutWorld(ctx, reader);
+  Comm half = splitOff(world, ctx.rank % 2, ctx.rank, "half");
+  awaitCut(reader, half, ctx.rank / 2, "half side");
+  Comm turned = splitOff(world, 0, -ctx.rank, "turned");
+  awaitCut(reader, turned, ctx.size - 1 - ctx.rank, "turned side");
+  Comm pair = splitOff(turned, ctx.rank / 2, ctx.rank, "pair");
+  awaitCut(reader, pair, ctx.rank % 2, "pair side");
+  {
+    CaseRunner runner(pair, ctx.rank % 2, 2, size_t{3} << 20);
+    for (uint64_t i = 0; i < 20; ++i) {
+      runner.run(drawCase(testSeed(), 61'000'000 + i, 2, 1 << 20), nullptr);
+    }
+  }
+  if (ctx.rank < 3) {
+    int gone = 3;
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.commName = "few";
+    Comm few;
+    RANK_OK(ncclCommShrink(world, &gone, 1, few.put(), &config, NCCL_SHRINK_DEFAULT));
+    awaitCut(reader, few, ctx.rank, "few side");
+    few.destroy();
+  }
+  ctx.barrier();
+  for (Comm* each : {&pair, &turned, &half, &world}) each->destroy();
+}
+
+// All ranks in one thread.
+RANK_BODY(InitAllIsCut) {
+  const Reader reader(flexlink::ProbeWriter::process()->path());
+  constexpr int kRanks = 3;
+  ncclComm_t comms[kRanks];
+  RANK_OK(ncclCommInitAll(comms, kRanks, nullptr));
+  std::vector<std::vector<int32_t>> data(kRanks, std::vector<int32_t>(3000));
+  for (int round = 0; carried(reader, 0).operations < 10; ++round) {
+    RANK_TRUE_MSG(round < 20'000, "our lane carries nothing");
+    RANK_OK(ncclGroupStart());
+    for (int rank = 0; rank < kRanks; ++rank) {
+      auto& mine = data[static_cast<size_t>(rank)];
+      std::fill(mine.begin(), mine.end(), rank + round);
+      RANK_OK(ncclAllReduce(mine.data(), mine.data(), mine.size(), ncclInt32, ncclSum, comms[rank],
+                            nullptr));
+    }
+    RANK_OK(ncclGroupEnd());
+    for (const auto& mine : data) {
+      for (int32_t each : mine) RANK_EQ(each, 3 * round + 3);
+    }
+  }
+  for (ncclComm_t comm : comms) RANK_OK(ncclCommDestroy(comm));
 }
 
 RANK_BODY(CutWithoutBlocking) {
@@ -348,6 +410,8 @@ TEST(Side, CommunicatorsAndStreamsInOneGroup) {
 TEST(Side, CommunicatorsThatDoNotBlockAreCutToo) {
   expectRanksPass("CutWithoutBlocking", beside(2));
 }
+TEST(Side, ChildrenHaveLanesBesideTheVendor) { expectRanksPass("ChildrenAreCut", beside(4)); }
+TEST(Side, CommunicatorsOfOneThreadAreCutToo) { expectRanksPass("InitAllIsCut", beside(1)); }
 TEST(Side, SimulatedGroupsLaunchNothing) { expectRanksPass("SimulatedGroupsAreNotCut", beside(2)); }
 TEST(Side, WhereOneRankHasNoneTheVendorCarriesAll) {
   RunOptions o = beside(2);

@@ -92,15 +92,32 @@ ncclResult_t noteMade(const VendorApi& vendor, ncclComm_t* place, ncclResult_t r
 }
 
 // Where the ranks' own lanes meet, if they are wanted.
-std::optional<UniqueId> sideIn(const VendorApi& vendor, const ncclUniqueId& id) {
+std::optional<SidePlace> sideIn(const VendorApi& vendor, const ncclUniqueId& id) {
   if (!sideWish(vendor).ok()) return {};
   std::optional<UniqueId> side = findSide(id);
   if (!side) {
     FLEXLINK_WARN(
         "the vendor's library alone carries all: the unique id was made without FlexLink, "
         "or without FLEXLINK_LANES");
+    return {};
   }
-  return side;
+  return SidePlace{*side};
+}
+
+// Of communicators whose ranks are all of this process.
+std::optional<SidePlace> sideHere(const VendorApi& vendor) {
+  if (!sideWish(vendor).ok()) return {};
+  guardAgainstFork();
+  Result<SocketAddress> door = myDoor();
+  if (!door.ok()) {
+    FLEXLINK_WARN("the vendor's library alone carries all: %s", door.status().text());
+    return {};
+  }
+  UniqueId id;
+  id.address = door.value();
+  id.cookie = randomCookie();
+  admitCookie(id.cookie);
+  return SidePlace{id};
 }
 
 PassedFacts factsOf(const VendorApi& vendor, int rank, int ranks, const ncclUniqueId& id,
@@ -231,10 +248,11 @@ ncclResult_t ncclCommInitRankScalable(ncclComm_t* newcomm, int nranks, int myran
 ncclResult_t ncclCommInitAll(ncclComm_t* comm, int ndev, const int* devlist) noexcept {
   ncclResult_t result = HAND_OVER(ncclCommInitAll, comm, ndev, devlist);
   const uint64_t id = freshId();
+  std::optional<SidePlace> side;
+  if (taken(result)) quietly([&] { side = sideHere(*passThrough()); });
   for (int rank = 0; comm != nullptr && rank < ndev; ++rank) {
-    (void)noteMade(*passThrough(), comm + rank, result, [&] {
-      return PassedFacts{rank, ndev, id};
-    });
+    (void)noteMade(*passThrough(), comm + rank, result,
+                   [&] { return PassedFacts{rank, ndev, id, 0, "", side}; });
   }
   return result;
 }
@@ -259,7 +277,10 @@ ncclResult_t ncclCommShrink(ncclComm_t comm, int* excludeRanksList, int excludeR
   ncclResult_t result = HAND_OVER(ncclCommShrink, comm, excludeRanksList, excludeRanksCount,
                                   newcomm, config, shrinkFlags);
   return noteMade(*passThrough(), newcomm, result, [&] {
-    PassedFacts facts = childFacts(comm, 0);
+    // Who stays: unlike lists do not meet.
+    uint64_t stays = 0;
+    for (int i = 0; i < excludeRanksCount; ++i) stays += fnv1a(std::to_string(excludeRanksList[i]));
+    PassedFacts facts = childFacts(comm, stays);
     facts.name = nameIn(config);
     return facts;
   });
@@ -272,6 +293,7 @@ ncclResult_t ncclCommGrow(ncclComm_t comm, int nRanks, const ncclUniqueId* uniqu
   return noteMade(*passThrough(), newcomm, result, [&] {
     PassedFacts facts = childFacts(comm, 0);
     facts.id = 0;
+    facts.side.reset();  // new ranks do not know where that would be
     facts.name = nameIn(config);
     return facts;
   });

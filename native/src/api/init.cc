@@ -20,10 +20,12 @@
 namespace flexlink {
 namespace {
 
-// Tells meetings of one cookie apart.
+// Tells meetings of one cookie apart, and from those that have keys of their own (rendezvous.h).
 enum MeetingKind : uint64_t { kWorld = 0, kSplit = 1, kShrink = 2, kGrow = 3 };
 
-uint64_t meetingKey(MeetingKind kind, uint64_t ordinal) { return kind | ordinal << 2; }
+uint64_t meetingKey(MeetingKind kind, uint64_t ordinal) {
+  return (kind | ordinal << 2) & (UINT64_MAX >> 1);
+}
 
 // Rank 0's address by NCCL_COMM_ID: no id travels, every rank makes the same one.
 Result<UniqueId> idFromSettings() {

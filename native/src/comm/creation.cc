@@ -197,7 +197,7 @@ Status Creation::makeCard(std::string* bytes) {
   FLEXLINK_TRY_ASSIGN(RankCard card, myRankCard(plan_.device, plan_.gpu.get()));
   card.segmentRegion = parts_.segment->regionId();
   // There the program itself holds the vendor's.
-  const bool beside = plan_.meeting.key == kSideMeeting;
+  const bool beside = isSideMeeting(plan_.meeting.key);
   const bool onGpu = settings().staging == "gpu" || (settings().staging == "auto" && !beside);
   if (plan_.gpu != nullptr && onGpu) makeStaging(&parts_, &card);
   if (!beside) {

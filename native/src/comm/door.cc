@@ -206,7 +206,7 @@ void Door::greet(int fd, const wire::Hello& hello) {
             late.timer = 0;
             failAll(key, makeStatus(Code::kTimeout, "%s did not come within %g s%s",
                                     missing(late).c_str(), limit,
-                                    key.second == kSideMeeting ? "" : " (FLEXLINK_INIT_TIMEOUT)"));
+                                    isSideMeeting(key.second) ? "" : " (FLEXLINK_INIT_TIMEOUT)"));
           });
     }
   }
@@ -367,7 +367,7 @@ std::string Door::missing(const Gathering& gathering) const {
 
 double meetingSeconds(uint64_t key) {
   constexpr double kSideSeconds = 5;
-  return key == kSideMeeting ? kSideSeconds : settings().initTimeoutSeconds;
+  return isSideMeeting(key) ? kSideSeconds : settings().initTimeoutSeconds;
 }
 
 Result<SocketAddress> myDoor() { return Door::instance().address(); }

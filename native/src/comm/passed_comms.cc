@@ -220,7 +220,10 @@ PassedFacts childFacts(ncclComm_t parent, uint64_t colour) {
   std::lock_guard<std::mutex> lock(comm->mutex);
   facts.parent = comm->facts.id;
   facts.id = mixed(mixed(facts.parent, ++comm->children), colour);
-  if (comm->side) FLEXLINK_INFO(kInit, "the vendor carries all of a child, without lanes of ours");
+  if (comm->side && comm->facts.side) {
+    const uint64_t number = mixed(mixed(comm->facts.side->number, comm->children), colour);
+    facts.side = SidePlace{comm->facts.side->door, number};
+  }
   return facts;
 }
 

@@ -24,7 +24,7 @@ struct PassedFacts {
   uint64_t id = 0;      // equal on all its ranks; 0: the vendor's own, where it tells one
   uint64_t parent = 0;  // id of the communicator that it comes from
   std::string name;
-  std::optional<UniqueId> side;  // where ranks meet with lanes of ours; none: the vendor alone
+  std::optional<SidePlace> side;  // where ranks meet with lanes of ours; none: the vendor alone
 };
 
 // A call that enqueues work, as far as the probe shows it and lanes of ours may carry it.

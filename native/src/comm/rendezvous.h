@@ -18,9 +18,12 @@ namespace flexlink {
 // The key of a meeting that lasts: once all have come nobody is late. One for each cookie.
 inline constexpr uint64_t kLastingMeeting = ~uint64_t{0};
 
-// The key of a meeting that is worth no long wait: of lanes beside the vendor, who carries all
-// where they do not come. One for each cookie.
-inline constexpr uint64_t kSideMeeting = kLastingMeeting - 1;
+// The keys of meetings that are worth no long wait: of lanes beside the vendor, who carries all
+// where they do not come. One for each cookie and number; 48 bits of that count.
+constexpr uint64_t sideMeeting(uint64_t number) {
+  return uint64_t{0xfffe} << 48 | (number & 0xffff'ffff'ffff);
+}
+constexpr bool isSideMeeting(uint64_t key) { return key >> 48 == 0xfffe; }
 
 // How long a meeting waits for all to come, in seconds; 0: no limit.
 double meetingSeconds(uint64_t key);

@@ -105,9 +105,9 @@ void Side::start() {
   std::lock_guard<std::mutex> lock(mutex_);
   if (over_ || shell_ != nullptr) return;
   CreationPlan plan;
-  plan.meeting.address = plan_.meeting.address;
-  plan.meeting.cookie = plan_.meeting.cookie;
-  plan.meeting.key = kSideMeeting;
+  plan.meeting.address = plan_.place.door.address;
+  plan.meeting.cookie = plan_.place.door.cookie;
+  plan.meeting.key = sideMeeting(plan_.place.number);
   plan.meeting.size = static_cast<uint32_t>(plan_.ranks);
   plan.meeting.index = static_cast<uint32_t>(plan_.rank);
   plan.parentHash = plan_.parent;
@@ -172,7 +172,7 @@ Result<Split> Side::cut(const Call& call, uint32_t* epoch) {
                           "rank %d of %d waited %lld s for the others' votes on the shares of the "
                           "lanes, at %s",
                           plan_.rank, plan_.ranks, static_cast<long long>(kVotesTime.count()),
-                          plan_.meeting.address.text().c_str());
+                          plan_.place.door.address.text().c_str());
     }
     broken.ok() ? nap() : giveUp(broken);
   }

@@ -22,10 +22,16 @@ namespace flexlink {
 
 struct CreationPlan;
 
+// Where the ranks of one meet: the same on all of them. Children meet at their parent's.
+struct SidePlace {
+  UniqueId door;
+  uint64_t number = 0;  // of a child: of parent, order and colour
+};
+
 struct SidePlan {
   int rank = 0;
   int ranks = 0;
-  UniqueId meeting;
+  SidePlace place;
   uint64_t parent = 0;  // id of the vendor's communicator in the probe
   std::string name;
 };
