@@ -71,8 +71,11 @@ const VendorApi* choose() {
     refusal() = makeStatus(Code::kInvalidUsage,
                            "%s, but the vendor's libnccl.so.2 is not found: install its wheel "
                            "(nvidia-nccl-cu13) or set FLEXLINK_NCCL_PATH; NCCL_DEBUG=INFO says "
-                           "where it was looked for%s",
-                           because, tried.c_str());
+                           "where it was looked for%s%s",
+                           because, tried.c_str(),
+                           cuda ? "; FLEXLINK_PASS_THROUGH=0 runs our own lanes on the GPUs of one "
+                                  "host"
+                                : "");
   }
   return nullptr;
 }
