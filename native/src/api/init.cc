@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/interfaces.h"
 #include "base/settings.h"
+#include "comm/copies.h"
 #include "comm/creation.h"
 #include "comm/unique_id.h"
 #include "device/cuda/devices.h"
@@ -87,6 +88,7 @@ struct InitArguments {
 
 Status beginCreation(ncclComm_t* handle, CreationPlan plan) {
   FLEXLINK_TRY(mayCreate());
+  allocateStaging(&plan);
   ncclComm* shell = newShell();
   FLEXLINK_TRY(startCreation(shell, std::move(plan)));
   *handle = shell;

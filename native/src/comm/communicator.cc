@@ -132,6 +132,7 @@ Communicator::~Communicator() {
   ProbeWriter::process()->closeComm(probe_, aborted ? ProbeState::kAborted : ProbeState::kClosed);
   if (unseen_ != nullptr) ProbeWriter::process()->closeComm(unseen_);
   dismissCookie(parts_.cookie);
+  dropStaging(&parts_);  // here: a driver may wait for the GPU before it closes memory
   Result<Reactor*> reactor = Reactor::instance();
   reactor.value()->postAndWait([this] {
     if (epochs_) epochs_->leave();

@@ -59,7 +59,7 @@ struct CommParts {
   std::vector<std::shared_ptr<Bundle>> bundles;  // by rank, of other hosts; empty: there are none
   MemoryTuning tuning;
   std::unique_ptr<CopyStream> copies;    // null: the CPU copies and adds
-  std::unique_ptr<StagingPool> staging;  // of a GPU; null: in the segment
+  std::shared_ptr<StagingPool> staging;  // of a GPU; null: in the segment
   std::unique_ptr<VendorComm> vendor;    // null: no vendor lane
   int cores = 1;                         // that the ranks of this host may run on
   bool oversubscribed = false;

@@ -2,66 +2,104 @@
 #include "comm/copies.h"
 
 #include <utility>
-#include <vector>
 
+#include "base/aside.h"
 #include "base/log.h"
-#include "comm/unique_id.h"
-#include "device/cuda/cuda_device.h"
+#include "base/reactor.h"
+#include "base/settings.h"
+#include "comm/creation.h"
 #include "device/host/host_device.h"
 
 namespace flexlink {
 
-Result<std::unique_ptr<CopyStream>> openCopies(const CommParts& parts) {
-  if (parts.cards.empty() || parts.cards[0].byDevice == 0) return std::unique_ptr<CopyStream>();
-  std::vector<Segment> pinned;
+void allocateStaging(CreationPlan* plan) {
+  const bool beside = isSideMeeting(plan->meeting.key);
+  const bool wanted = settings().staging == "gpu" || (settings().staging == "auto" && !beside);
+  if (plan->gpu == nullptr || !wanted || (plan->split && plan->color < 0)) return;
+  // A split may have fewer ranks than its parent: then the end of it lies idle.
+  const DeviceStaging layout{static_cast<int>(plan->meeting.size), kPoolBytes};
+  Result<std::shared_ptr<StagingPool>> made = StagingPool::make(plan->gpu, layout.bytes());
+  if (made.ok()) {
+    plan->staging = std::move(made.value());
+  } else {
+    FLEXLINK_WARN("no staging memory on the GPU, the host's serves: %s", made.status().text());
+  }
+}
+
+CopiesEntry::CopiesEntry(const CommParts& parts)
+    : rank_(parts.rank),
+      layout_(parts.layout),
+      cards_(parts.cards),
+      device_(parts.gpu),
+      pool_(parts.staging) {
+  if (device_ == nullptr) device_ = std::make_shared<HostDevice>();
   for (int rank : parts.hosts.neighbours()) {
-    pinned.push_back(parts.peers[static_cast<size_t>(rank)].segment);
+    const MemoryPeer& peer = parts.peers[static_cast<size_t>(rank)];
+    std::shared_ptr<void> held = peer.mapping;
+    if (peer.process == nullptr) held = peer.own;
+    peers_.push_back({peer.segment, std::move(held), peer.process == nullptr, peer.name});
   }
-  std::shared_ptr<Device> device = parts.gpu;
-  if (device == nullptr) device = std::make_shared<HostDevice>();
-  return CopyStream::open(std::move(device), std::move(pinned), parts.layout);
 }
 
-namespace {
-
-// What a rank writes into its staging memory before it tells others where that is.
-uint64_t markOf(const Cookie& cookie, int rank) {
-  return publicHash(cookie) + static_cast<uint64_t>(rank) + 1;
-}
-
-}  // namespace
-
-void makeStaging(CommParts* parts, RankCard* card) {
-  const DeviceStaging layout{parts->layout.ranks, parts->layout.poolBytes};
-  Result<std::unique_ptr<StagingPool>> made =
-      StagingPool::make(parts->gpu, layout.bytes(), markOf(parts->cookie, parts->rank));
-  if (!made.ok()) {
-    FLEXLINK_WARN("rank %d has no staging memory on its GPU, the host's serves: %s", parts->rank,
-                  made.status().text());
-    return;
+std::shared_ptr<CopiesEntry> CopiesEntry::start(const CommParts& parts, Done done) {
+  if (parts.cards.empty() || parts.cards[0].byDevice == 0) return nullptr;
+  auto entry = std::make_shared<CopiesEntry>(parts);
+  entry->done_ = std::move(done);
+  if (parts.staging != nullptr) {
+    std::vector<MemoryPeer> others = parts.peers;
+    others.erase(others.begin() + parts.rank);
+    parts.staging->shareWith(std::move(others));
   }
-  parts->staging = std::move(made.value());
-  card->staging = parts->staging->handle();
-  card->hasStaging = 1;
+  Status started = runAside([entry] {
+    entry->open();
+    Reactor::instance().value()->post([entry] { entry->settle(); });
+  });
+  if (started.ok()) return entry;
+  entry->status_ = started;
+  entry->settled_ = true;
+  return entry;
 }
 
-void reachStaging(CommParts* parts) {
-  if (parts->staging == nullptr) return;
-  std::vector<MemoryPeer> others = parts->peers;
-  others.erase(others.begin() + parts->rank);
-  parts->staging->shareWith(std::move(others));
-  for (size_t rank = 0; rank < parts->cards.size(); ++rank) {
-    MemoryPeer& peer = parts->peers[rank];
-    const int number = static_cast<int>(rank);
-    Status status =
-        parts->cards[rank].hasStaging != 0
-            ? parts->staging->reach(parts->cards[rank], markOf(parts->cookie, number), &peer)
-            : makeStatus(Code::kCuda, "it has none");
-    if (status.ok()) continue;
-    FLEXLINK_INFO(kInit,
-                  "rank %d: its GPU does not reach staging memory of %s, the host's serves: %s",
-                  parts->rank, peer.name.c_str(), status.text());
-    return dropStaging(parts);
+void CopiesEntry::open() {
+  std::vector<Segment> pinned;
+  for (const Peer& peer : peers_) pinned.push_back(peer.segment);
+  Result<std::unique_ptr<CopyStream>> opened =
+      CopyStream::open(device_, std::move(pinned), layout_);
+  status_ = opened.status();
+  if (!opened.ok()) return;
+  copies_ = std::move(opened.value());
+  Status reached = pool_ != nullptr ? reachAll() : Status();
+  if (reached.ok()) return;
+  staging_.clear();
+  FLEXLINK_INFO(kInit, "rank %d: its GPU does not reach staging memory of %s; the host's serves",
+                rank_, reached.text());
+}
+
+// On GPUs all ranks are of this host.
+Status CopiesEntry::reachAll() {
+  for (size_t rank = 0; rank < peers_.size(); ++rank) {
+    if (cards_[rank].hasStaging == 0) {
+      return makeStatus(Code::kCuda, "%s: it has none", peers_[rank].name.c_str());
+    }
+    Result<uint8_t*> reached = pool_->reach(cards_[rank], peers_[rank].here);
+    if (!reached.ok()) {
+      return makeStatus(Code::kCuda, "%s: %s", peers_[rank].name.c_str(), reached.status().text());
+    }
+    staging_.push_back(reached.value());
+  }
+  return {};
+}
+
+void CopiesEntry::settle() {
+  settled_ = true;
+  if (done_) std::exchange(done_, nullptr)();
+}
+
+void CopiesEntry::give(CommParts* parts) {
+  parts->copies = std::move(copies_);
+  if (staging_.empty()) return dropStaging(parts);
+  for (size_t rank = 0; rank < staging_.size(); ++rank) {
+    parts->peers[rank].staging = staging_[rank];
   }
 }
 
@@ -69,7 +107,6 @@ void dropStaging(CommParts* parts) {
   if (parts->gpu == nullptr || parts->segment == nullptr) return;
   parts->staging.reset();
   for (MemoryPeer& peer : parts->peers) peer.staging = nullptr;
-  // Peers that wait for it may free theirs.
   Segment(parts->segment->base(), parts->layout).header().apart.store(1, std::memory_order_release);
 }
 

@@ -1,21 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
-// What moves the bytes between ranks of one host where the ranks' threads do not (FLEXLINK_COPIES).
+// What moves the bytes between ranks of one host where the ranks' threads do not: on GPUs, and with
+// FLEXLINK_COPIES=device.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <vector>
 
 #include "comm/communicator.h"
 
 namespace flexlink {
 
-// Null: the threads do. Once the peers' segments are mapped.
-Result<std::unique_ptr<CopyStream>> openCopies(const CommParts& parts);
+struct CreationPlan;
 
-// On GPUs, where bytes then wait: this rank's own memory on its GPU, announced in its card; that of
-// its peers, reached and tried. Where one of them cannot be had, the log says why, and all ranks
-// drop it together: pinned memory of the host serves, too.
-void makeStaging(CommParts* parts, RankCard* card);
-void reachStaging(CommParts* parts);
+// On a GPU: memory of this rank where bytes are to wait, unless that is to be the host's. In the
+// calling thread, which is the program's: a driver may wait for the GPU before it allocates. Where
+// it cannot be had, the log says why, and pinned memory of the host serves.
+void allocateStaging(CreationPlan* plan);
+
+// Opens it on a thread of its own: to pin memory and to open that of peers may wait for a GPU,
+// which may be at work for a rank that waits for the control thread. All else is for the control
+// thread.
+class CopiesEntry : public std::enable_shared_from_this<CopiesEntry> {
+ public:
+  using Done = std::function<void()>;
+
+  // Null: the ranks' threads copy. `parts` has its peers; it is not touched any more. `done` is
+  // told once, unless cancel() comes first.
+  static std::shared_ptr<CopiesEntry> start(const CommParts& parts, Done done);
+  explicit CopiesEntry(const CommParts& parts);
+  void cancel() { done_ = nullptr; }
+
+  bool settled() const { return settled_; }
+  const Status& status() const { return status_; }
+
+  // Afterwards. Where staging memory of all peers was reached and holds what it should, they have
+  // it, else nobody: dropStaging().
+  void give(CommParts* parts);
+
+ private:
+  struct Peer {
+    Segment segment;
+    std::shared_ptr<void> held;  // the mapping of `segment`
+    bool here;                   // a thread of this process
+    std::string name;
+  };
+  void open();
+  Status reachAll();
+  void settle();
+
+  const int rank_;
+  const SegmentLayout layout_;
+  const std::vector<RankCard> cards_;
+  std::shared_ptr<Device> device_;
+  std::shared_ptr<StagingPool> pool_;  // null: bytes wait in the segments
+  std::vector<Peer> peers_;            // by rank, of this host
+  Done done_;
+  bool settled_ = false;
+
+  // By the thread, before it posts settle().
+  Status status_;
+  std::unique_ptr<CopyStream> copies_;
+  std::vector<uint8_t*> staging_;  // by rank; empty: not all were reached
+};
+
+// Bytes wait in the segments. Says so to the peers, who may then free theirs.
 void dropStaging(CommParts* parts);
 
 }  // namespace flexlink

@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/reactor.h"
-#include "base/settings.h"
 #include "comm/copies.h"
 #include "comm/paths.h"
 #include "comm/shell.h"
@@ -19,7 +18,6 @@ namespace flexlink {
 namespace {
 
 constexpr int64_t kWatchNanos = 50'000'000;
-constexpr size_t kPoolBytes = 4 << 20;  // with the rest of a segment below 8 MiB
 
 struct ColorKey {
   int32_t color;
@@ -78,6 +76,7 @@ class Creation : public std::enable_shared_from_this<Creation> {
   Status checkHosts() const;
   void reachPeers(std::vector<PeerNics> nics);
   void enterVendor();
+  bool openCopies();
   void sayReady();
   Status deadAttendant() const;
   void watchAttendants();
@@ -93,6 +92,8 @@ class Creation : public std::enable_shared_from_this<Creation> {
   std::shared_ptr<Paths> paths_;
   std::optional<Status> reached_;        // how paths_ has ended
   std::shared_ptr<VendorEntry> vendor_;  // null: not all ranks have the vendor
+  std::shared_ptr<CopiesEntry> copies_;  // null: the ranks' threads copy
+  bool copiesAsked_ = false;
   bool regrouped_ = false;
   bool admitted_ = false;  // the new communicator's cookie; from end() on its own affair
   bool ended_ = false;
@@ -196,11 +197,9 @@ Status Creation::makeCard(std::string* bytes) {
   header.magic = kSegmentMagic;
   FLEXLINK_TRY_ASSIGN(RankCard card, myRankCard(plan_.device, plan_.gpu.get()));
   card.segmentRegion = parts_.segment->regionId();
-  // There the program itself holds the vendor's.
-  const bool beside = isSideMeeting(plan_.meeting.key);
-  const bool onGpu = settings().staging == "gpu" || (settings().staging == "auto" && !beside);
-  if (plan_.gpu != nullptr && onGpu) makeStaging(&parts_, &card);
-  if (!beside) {
+  parts_.staging = std::move(plan_.staging);
+  if (parts_.staging != nullptr) parts_.staging->announce(&card);
+  if (!isSideMeeting(plan_.meeting.key)) {  // there the program itself holds the vendor's
     FLEXLINK_TRY_ASSIGN(card.vendor, myVendorCard(parts_.rank == 0));
   }
   *bytes = asBytes(card);
@@ -300,17 +299,24 @@ void Creation::enterVendor() {
                                parts_.cards[0].vendor, [self] { self->sayReady(); });
 }
 
-// Once paths and vendor are there, or cannot be.
+// Where peers are reached. True: it is open, or nothing is to be opened.
+bool Creation::openCopies() {
+  if (!reached_->ok() || (paths_ != nullptr && !paths_->denied().empty())) return true;
+  if (!copiesAsked_) {
+    copiesAsked_ = true;
+    auto self = shared_from_this();
+    copies_ = CopiesEntry::start(parts_, [self] { self->sayReady(); });
+  }
+  return copies_ == nullptr || copies_->settled();
+}
+
+// Once paths, vendor and device are there, or cannot be.
 void Creation::sayReady() {
   const bool settled = vendor_ == nullptr || vendor_->settled();
-  if (ended_ || !reached_ || (reached_->ok() && !settled)) return;
+  if (ended_ || !reached_ || (reached_->ok() && !settled) || !openCopies()) return;
   Status status = *reached_;
-  if (status.ok()) {
-    Result<std::unique_ptr<CopyStream>> copies = openCopies(parts_);
-    status = copies.status();
-    if (copies.ok()) parts_.copies = std::move(copies.value());
-  }
-  if (status.ok() && parts_.gpu != nullptr) reachStaging(&parts_);
+  if (status.ok() && copies_ != nullptr) status = copies_->status();
+  if (status.ok() && copies_ != nullptr) copies_->give(&parts_);
   Readiness ready{};
   ready.staging = parts_.staging != nullptr;
   ready.vendor = vendor_ != nullptr && vendor_->there();
@@ -387,6 +393,9 @@ void Creation::regroup(const std::vector<Denial>& denials) {
 
 // What was made of the paths so far.
 void Creation::dropPeers() {
+  if (copies_) copies_->cancel();
+  copies_.reset();
+  copiesAsked_ = false;
   parts_.releasePeers();
   parts_.peers.clear();
   parts_.bundles.clear();
@@ -405,6 +414,10 @@ void Creation::end(const Status& status) {
   if (vendor_) {
     vendor_->cancel();
     Reactor::instance().value()->post([held = std::move(vendor_)] {});
+  }
+  if (copies_) {
+    copies_->cancel();  // it holds us
+    copies_.reset();
   }
   if (paths_) {
     paths_->cancel();

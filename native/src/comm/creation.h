@@ -22,9 +22,13 @@ struct CreationPlan {
   uint64_t parentHash = 0;
   std::vector<Attendant> attendants;  // known from the parent; empty for a world
   CommConfig config;
-  int device = 0;                   // as ncclCommCuDevice answers
-  std::shared_ptr<CudaDevice> gpu;  // null: on host memory
+  int device = 0;                        // as ncclCommCuDevice answers
+  std::shared_ptr<CudaDevice> gpu;       // null: on host memory
+  std::shared_ptr<StagingPool> staging;  // allocateStaging()
 };
+
+// Staging of one rank; with the rest of a segment below 8 MiB.
+inline constexpr size_t kPoolBytes = 4 << 20;
 
 // Starts it; the shell becomes kReady, kFailed or (no colour) kGone. Any thread.
 Status startCreation(ncclComm* shell, CreationPlan plan);

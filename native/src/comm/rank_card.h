@@ -25,6 +25,7 @@ struct RankCard {
   uint8_t byDevice;      // FLEXLINK_COPIES, or on a GPU
   uint8_t cpus[128];     // affinity mask
   MemoryHandle staging;  // on its GPU
+  uint64_t stagingMark;  // what is at its start
   uint8_t hasStaging;
   VendorCard vendor;
 };

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/reactor.h"
 #include "base/settings.h"
+#include "comm/copies.h"
 #include "comm/creation.h"
 #include "comm/lane_wish.h"
 #include "comm/passed_lanes.h"
@@ -114,6 +115,7 @@ void Side::start() {
   plan.config.name = plan_.name.empty() ? "side" : plan_.name + " side";
   shell_ = newShell();
   Status status = findGpu(&plan);
+  allocateStaging(&plan);
   if (status.ok()) status = startCreation(shell_, std::move(plan));
   if (status.ok()) {
     return Reactor::instance().value()->post([weak = weak_from_this()] {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/staging_pool.h"
 
+#include <string.h>
+
 #include <algorithm>
 #include <utility>
 
+#include "base/aside.h"
 #include "base/log.h"
 #include "base/reactor.h"
 #include "comm/rank_card.h"
@@ -34,29 +37,41 @@ struct Grave {
     });
     return peers.empty();
   }
-
-  void release() const {
-    Status released = gpu->release(memory);
-    if (!released.ok()) FLEXLINK_WARN("staging memory: %s", released.text());
-  }
 };
+
+// Not on the control thread: a driver may wait for the GPU before it frees.
+void release(const std::shared_ptr<Grave>& grave) {
+  Status started = runAside([grave] {
+    Status released = grave->gpu->release(grave->memory);
+    if (!released.ok()) FLEXLINK_WARN("staging memory: %s", released.text());
+  });
+  if (!started.ok()) FLEXLINK_WARN("staging memory: %s", started.text());
+}
 
 // On the control thread, more and more seldom, until it may go.
 void look(const std::shared_ptr<Grave>& grave, int64_t after) {
-  if (grave->mayGo()) return grave->release();
+  if (grave->mayGo()) return release(grave);
   Reactor::instance().value()->after(
       after, [grave, after] { look(grave, std::min(2 * after, kLongestLookNanos)); });
 }
 
 }  // namespace
 
-Result<std::unique_ptr<StagingPool>> StagingPool::make(std::shared_ptr<CudaDevice> gpu,
-                                                       size_t bytes, uint64_t mark) {
-  std::unique_ptr<StagingPool> made(new StagingPool(std::move(gpu)));
+Result<std::shared_ptr<StagingPool>> StagingPool::make(std::shared_ptr<CudaDevice> gpu,
+                                                       size_t bytes) {
+  std::shared_ptr<StagingPool> made(new StagingPool(std::move(gpu)));
+  const Cookie random = randomCookie();
+  memcpy(&made->mark_, random.data(), sizeof made->mark_);
   FLEXLINK_TRY_ASSIGN(made->memory_, made->gpu_->allocate(bytes));
   FLEXLINK_TRY_ASSIGN(made->handle_, made->gpu_->share(made->memory_));
-  FLEXLINK_TRY(made->copyNow(made->memory_, &mark, sizeof mark));
+  FLEXLINK_TRY(made->copyNow(made->memory_, &made->mark_, sizeof made->mark_));
   return made;
+}
+
+void StagingPool::announce(RankCard* card) const {
+  card->staging = handle_;
+  card->stagingMark = mark_;
+  card->hasStaging = 1;
 }
 
 Status StagingPool::copyNow(void* to, const void* from, size_t bytes) {
@@ -67,18 +82,14 @@ Status StagingPool::copyNow(void* to, const void* from, size_t bytes) {
   return status.ok() ? freed : status;
 }
 
-Status StagingPool::reach(const RankCard& card, uint64_t mark, MemoryPeer* peer) {
-  const bool here = peer->process == nullptr;
+Result<uint8_t*> StagingPool::reach(const RankCard& card, bool here) {
   if (here && card.device != gpu_->ordinal()) FLEXLINK_TRY(gpu_->reachPeer(card.device));
   FLEXLINK_TRY_ASSIGN(void* opened, gpu_->open(card.staging));
   if (!here) opened_.push_back(opened);
   uint64_t found = 0;
   FLEXLINK_TRY(copyNow(&found, opened, sizeof found));
-  if (found != mark) {
-    return makeStatus(Code::kCuda, "the memory that it shares does not hold what it should");
-  }
-  peer->staging = static_cast<uint8_t*>(opened);
-  return {};
+  if (found == card.stagingMark) return static_cast<uint8_t*>(opened);
+  return makeStatus(Code::kCuda, "it does not hold what it should");
 }
 
 StagingPool::~StagingPool() {
@@ -88,10 +99,11 @@ StagingPool::~StagingPool() {
   }
   if (memory_ == nullptr) return;
   auto grave = std::make_shared<Grave>(gpu_, memory_, std::move(peers_));
+  Reactor* reactor = Reactor::instance().value();  // there before any communicator is
   if (shared_) {
-    look(grave, kFirstLookNanos);
+    reactor->post([grave] { look(grave, kFirstLookNanos); });
   } else {
-    Reactor::instance().value()->after(kUnknownNanos, [grave] { grave->release(); });
+    reactor->post([grave, reactor] { reactor->after(kUnknownNanos, [grave] { release(grave); }); });
   }
 }
 

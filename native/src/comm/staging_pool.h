@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Staging memory on GPUs: this rank's own, and its peers' where this rank's GPU reaches them, by
-// CUDA IPC or, in one process, as it is. Control thread only.
+// CUDA IPC or, in one process, as it is. One thread at a time.
 #pragma once
 
 #include <memory>
@@ -16,9 +16,8 @@ struct RankCard;
 
 class StagingPool {
  public:
-  // Marked with `mark`, by which peers know that they have reached the right memory.
-  static Result<std::unique_ptr<StagingPool>> make(std::shared_ptr<CudaDevice> gpu, size_t bytes,
-                                                   uint64_t mark);
+  // Marked, so that peers know that they have reached the right memory.
+  static Result<std::shared_ptr<StagingPool>> make(std::shared_ptr<CudaDevice> gpu, size_t bytes);
   StagingPool(const StagingPool&) = delete;
   StagingPool& operator=(const StagingPool&) = delete;
 
@@ -26,10 +25,11 @@ class StagingPool {
   // may still read this one: it is kept until each of them has let go of it, or is dead.
   ~StagingPool();
 
-  const MemoryHandle& handle() const { return handle_; }
+  // Says in this rank's card where it is.
+  void announce(RankCard* card) const;
 
-  // Sets staging of the peer that said `card`, and tries it: the bytes that it has marked are read.
-  Status reach(const RankCard& card, uint64_t mark, MemoryPeer* peer);
+  // The memory of the rank that said `card`; its mark is read. `here`: a thread of this process.
+  Result<uint8_t*> reach(const RankCard& card, bool here);
 
   // Who may have reached this one. Each says in its segment when that is over (`apart`).
   void shareWith(std::vector<MemoryPeer> peers) {
@@ -44,6 +44,7 @@ class StagingPool {
   const std::shared_ptr<CudaDevice> gpu_;
   void* memory_ = nullptr;
   MemoryHandle handle_{};
+  uint64_t mark_ = 0;
   std::vector<void*> opened_;
   bool shared_ = false;  // false at the end: a creation that failed, and nobody knows who has come
   std::vector<MemoryPeer> peers_;
