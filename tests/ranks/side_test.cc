@@ -170,6 +170,21 @@ RANK_BODY(ChildrenAreCut) {
   for (Comm* each : {&pair, &turned, &half, &world}) each->destroy();
 }
 
+// Every rank makes the same id: where our ranks meet does not travel in it.
+RANK_BODY(CutAtCommId) {
+  const Reader reader(flexlink::ProbeWriter::process()->path());
+  ncclUniqueId id;
+  RANK_OK(ncclGetUniqueId(&id));
+  for (int round = 0; round < 2; ++round) {
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.commName = round == 0 ? "first" : "second";
+    Comm comm;
+    RANK_OK(ncclCommInitRankConfig(comm.put(), ctx.size, id, ctx.rank, &config));
+    awaitCut(reader, comm, ctx.rank, round == 0 ? "first side" : "second side");
+    comm.destroy();
+  }
+}
+
 // All ranks in one thread.
 RANK_BODY(InitAllIsCut) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
@@ -412,6 +427,11 @@ TEST(Side, CommunicatorsThatDoNotBlockAreCutToo) {
 }
 TEST(Side, ChildrenHaveLanesBesideTheVendor) { expectRanksPass("ChildrenAreCut", beside(4)); }
 TEST(Side, CommunicatorsOfOneThreadAreCutToo) { expectRanksPass("InitAllIsCut", beside(1)); }
+TEST(Side, RanksWithNcclCommIdHaveLanesBesideTheVendor) {
+  RunOptions o = beside(3);
+  o.env.push_back("NCCL_COMM_ID=127.0.0.1:" + std::to_string(30'000 + getpid() % 2000 * 2));
+  expectRanksPass("CutAtCommId", o);
+}
 TEST(Side, SimulatedGroupsLaunchNothing) { expectRanksPass("SimulatedGroupsAreNotCut", beside(2)); }
 TEST(Side, WhereOneRankHasNoneTheVendorCarriesAll) {
   RunOptions o = beside(2);

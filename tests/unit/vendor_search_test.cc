@@ -151,9 +151,6 @@ TEST(PassedLanes, VendorCarriesAllUnlessItIsAskedForAndCanBe) {
   facts.pinned = true;
   EXPECT_STREQ(whyVendorAlone(facts), "NCCL_ALGO or NCCL_PROTO is set");
   facts = good;
-  facts.commId = true;
-  EXPECT_STREQ(whyVendorAlone(facts), "NCCL_COMM_ID is set");
-  facts = good;
   facts.fixed = false;
   EXPECT_EQ(whyVendorAlone(facts), nullptr) << "shares follow what calls take";
   facts.deterministic = true;

@@ -15,6 +15,8 @@
 #include "api/mode.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/settings.h"
+#include "comm/promised_door.h"
 #include "comm/side_id.h"
 
 namespace flexlink {
@@ -91,9 +93,21 @@ ncclResult_t noteMade(const VendorApi& vendor, ncclComm_t* place, ncclResult_t r
   return result;
 }
 
+// With NCCL_COMM_ID, one port beyond the vendor's.
+std::optional<SidePlace> promisedSide(const ncclUniqueId& id, int rank) {
+  guardAgainstFork();
+  Result<UniqueId> door = promisedId(1);
+  Status status = door.status();
+  if (status.ok() && rank == 0) status = openPromisedDoor(door.value());
+  if (status.ok()) return SidePlace{door.value(), hashOf(id), true};
+  FLEXLINK_WARN("the vendor's library alone carries all: %s", status.text());
+  return {};
+}
+
 // Where the ranks' own lanes meet, if they are wanted.
-std::optional<SidePlace> sideIn(const VendorApi& vendor, const ncclUniqueId& id) {
+std::optional<SidePlace> sideIn(const VendorApi& vendor, const ncclUniqueId& id, int rank) {
   if (!sideWish(vendor).ok()) return {};
+  if (!settings().commId.empty()) return promisedSide(id, rank);
   std::optional<UniqueId> side = findSide(id);
   if (!side) {
     FLEXLINK_WARN(
@@ -122,7 +136,7 @@ std::optional<SidePlace> sideHere(const VendorApi& vendor) {
 
 PassedFacts factsOf(const VendorApi& vendor, int rank, int ranks, const ncclUniqueId& id,
                     const ncclConfig_t* config) {
-  return {rank, ranks, hashOf(id), 0, nameIn(config), sideIn(vendor, id)};
+  return {rank, ranks, hashOf(id), 0, nameIn(config), sideIn(vendor, id, rank)};
 }
 
 // Adds to the id where lanes of ours meet.
@@ -191,7 +205,7 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* uniqueId) noexcept {
   ncclResult_t result = HAND_OVER(ncclGetUniqueId, uniqueId);
   if (result != ncclSuccess || uniqueId == nullptr) return result;
   quietly([&] {
-    if (!sideWish(vendor).ok()) return;
+    if (!sideWish(vendor).ok() || !settings().commId.empty()) return;
     Status status = addSideTo(uniqueId);
     if (!status.ok()) FLEXLINK_WARN("the vendor's library alone carries all: %s", status.text());
   });

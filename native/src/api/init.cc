@@ -15,6 +15,7 @@
 #include "base/settings.h"
 #include "comm/copies.h"
 #include "comm/creation.h"
+#include "comm/promised_door.h"
 #include "comm/unique_id.h"
 #include "device/cuda/devices.h"
 
@@ -28,33 +29,13 @@ uint64_t meetingKey(MeetingKind kind, uint64_t ordinal) {
   return (kind | ordinal << 2) & (UINT64_MAX >> 1);
 }
 
-// Rank 0's address by NCCL_COMM_ID: no id travels, every rank makes the same one.
-Result<UniqueId> idFromSettings() {
-  const std::string& text = settings().commId;
-  UniqueId id;
-  Deadline deadline = Deadline::afterSecondsOrNever(settings().initTimeoutSeconds);
-  for (;;) {  // the name of rank 0 may be known to the name service only a while after the start
-    Result<SocketAddress> address = resolve(text, socketFamily());
-    if (address.ok()) {
-      id.address = address.value();
-      break;
-    }
-    if (deadline.passed() || address.status().code() == Code::kInvalidArgument)
-      return address.status();
-    timespec pause{0, 200'000'000};
-    nanosleep(&pause, nullptr);
-  }
-  id.cookie = cookieFromSecret(settings().secret, text);
-  return id;
-}
-
 Status makeUniqueId(ncclUniqueId* out) {
   if (out == nullptr) return makeStatus(Code::kInvalidArgument, "ncclGetUniqueId(NULL)");
   if (inForkedChild()) return makeStatus(Code::kInvalidUsage, "ncclGetUniqueId in a forked child");
   guardAgainstFork();
   UniqueId id;
   if (!settings().commId.empty()) {
-    FLEXLINK_TRY_ASSIGN(id, idFromSettings());
+    FLEXLINK_TRY_ASSIGN(id, promisedId());
   } else {
     FLEXLINK_TRY_ASSIGN(id.address, myDoor());
     id.cookie = randomCookie();
@@ -62,18 +43,6 @@ Status makeUniqueId(ncclUniqueId* out) {
   }
   *out = packUniqueId(id);
   return {};
-}
-
-// Rank 0 keeps the door that NCCL_COMM_ID promises; once for a process and address.
-Status openPromisedDoor(const UniqueId& id) {
-  static std::mutex mutex;  // guards opened
-  static auto* opened = new std::set<std::string>;
-  std::lock_guard<std::mutex> lock(mutex);
-  if (!opened->insert(id.address.text()).second) return {};
-  admitCookie(id.cookie);
-  Status status = openDoorAt(id.address);
-  if (!status.ok()) opened->erase(id.address.text());
-  return status;
 }
 
 struct InitArguments {

@@ -222,7 +222,8 @@ PassedFacts childFacts(ncclComm_t parent, uint64_t colour) {
   facts.id = mixed(mixed(facts.parent, ++comm->children), colour);
   if (comm->side && comm->facts.side) {
     const uint64_t number = mixed(mixed(comm->facts.side->number, comm->children), colour);
-    facts.side = SidePlace{comm->facts.side->door, number};
+    facts.side = comm->facts.side;
+    facts.side->number = number;
   }
   return facts;
 }

@@ -9,14 +9,12 @@ struct PassedLaneFacts {
   bool fixed = false;          // with a part for each
   bool deterministic = false;  // FLEXLINK_DETERMINISTIC: shares must not follow times
   bool pinned = false;  // the user has set NCCL_ALGO or NCCL_PROTO: he wants the vendor's own
-  bool commId = false;  // NCCL_COMM_ID: there is no unique id to tell where our ranks meet
 };
 
 // Why the vendor must carry all of them; null: lanes beside it may carry a part.
 constexpr const char* whyVendorAlone(const PassedLaneFacts& facts) {
   if (!facts.beside) return "no lane beside it";
   if (facts.pinned) return "NCCL_ALGO or NCCL_PROTO is set";
-  if (facts.commId) return "NCCL_COMM_ID is set";
   if (facts.deterministic && !facts.fixed) {
     return "FLEXLINK_DETERMINISTIC wants parts in FLEXLINK_LANES, as in vendor:3,memory:1";
   }

@@ -53,7 +53,6 @@ Result<SideWish> askedFor(const VendorApi& vendor, const LaneWish& wish) {
   facts.fixed = wish.fixed();
   facts.deterministic = settings().deterministic;
   facts.pinned = lookup("NCCL_ALGO") != nullptr || lookup("NCCL_PROTO") != nullptr;
-  facts.commId = !settings().commId.empty();
   if (const char* why = whyVendorAlone(facts)) return makeStatus(Code::kInvalidUsage, "%s", why);
   FLEXLINK_TRY(hasWhatItTakes(vendor));
   return SideWish{!wish.fixed(), sharesOf(vendorPart(wish))};
@@ -108,6 +107,7 @@ void Side::start() {
   CreationPlan plan;
   plan.meeting.address = plan_.place.door.address;
   plan.meeting.cookie = plan_.place.door.cookie;
+  plan.meeting.mayOpenLate = plan_.place.promised;
   plan.meeting.key = sideMeeting(plan_.place.number);
   plan.meeting.size = static_cast<uint32_t>(plan_.ranks);
   plan.meeting.index = static_cast<uint32_t>(plan_.rank);

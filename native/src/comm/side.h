@@ -25,7 +25,8 @@ struct CreationPlan;
 // Where the ranks of one meet: the same on all of them. Children meet at their parent's.
 struct SidePlace {
   UniqueId door;
-  uint64_t number = 0;  // of a child: of parent, order and colour
+  uint64_t number = 0;    // of a child: of parent, order and colour
+  bool promised = false;  // by NCCL_COMM_ID: rank 0 may open it late
 };
 
 struct SidePlan {
