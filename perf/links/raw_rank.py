@@ -2,17 +2,20 @@
 """One end of a TCP connection that carries the same bytes both ways at once: what sockets can do.
 
 argv: as rank.py; "nic" names the host's NIC, or is lo; with "mptcp" it is an MPTCP connection, with
-"sockets" so many of them share the bytes, with "zerocopy" the kernel sends from our pages.
-Prints the same.
+"sockets" so many of them share the bytes, with "zerocopy" the kernel sends from our pages, with
+"uring" it is asked by io_uring. Prints the same.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import select
 import socket
 import sys
 import time
+
+import uring
 
 JOB = json.loads(sys.argv[1])
 RANK = JOB["rank"]
@@ -101,23 +104,46 @@ def exchange(flows: list[Flow]) -> None:
             sends[link].send()
 
 
+def exchange_by_ring(ring: uring.Ring, flow: Flow) -> None:
+    """The same with one send and one receive at the kernel's hands all the time."""
+    flow.sent = flow.got = 0
+    out = ctypes.addressof(ctypes.c_char.from_buffer(flow.out))
+    into = ctypes.addressof(ctypes.c_char.from_buffer(flow.into))
+    fd, size = flow.link.fileno(), len(flow.out)
+    ring.add(uring.SEND, fd, out, min(CHUNK, size), uring.SEND)
+    ring.add(uring.RECV, fd, into, min(CHUNK, size), uring.RECV)
+    while flow.sent < size or flow.got < size:
+        for token, result in ring.run():
+            if result <= 0:
+                sys.exit(f"io_uring: operation {token} gave {result}")
+            if token == uring.SEND:
+                flow.sent += result
+                if flow.sent < size:
+                    ring.add(token, fd, out + flow.sent, min(CHUNK, size - flow.sent), token)
+            else:
+                flow.got += result
+                if flow.got < size:
+                    ring.add(token, fd, into + flow.got, min(CHUNK, size - flow.got), token)
+
+
 def main() -> None:
     """Rounds as rank.py makes them."""
-    out = memoryview(bytes([RANK + 1]) * JOB["bytes"])
+    out = memoryview(bytearray([RANK + 1]) * JOB["bytes"])
     into = memoryview(bytearray(JOB["bytes"]))
     flows = []
+    ring = uring.Ring() if JOB.get("uring") else None
     for i, link in enumerate(connect()):
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if ZEROCOPY:
             link.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
-        link.setblocking(False)
+        link.setblocking(ring is not None)
         part = slice(i * len(out) // SOCKETS, (i + 1) * len(out) // SOCKETS)
         flows.append(Flow(link, out[part], into[part]))
     times: list[float] = []
     cpu = 0.0
     for turn in range(-max(3, JOB["rounds"] // 10), JOB["rounds"]):
         start, used = time.monotonic(), time.process_time()
-        exchange(flows)
+        exchange(flows) if ring is None else exchange_by_ring(ring, flows[0])
         if turn >= 0:
             times.append(time.monotonic() - start)
             cpu += time.process_time() - used

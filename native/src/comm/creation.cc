@@ -13,6 +13,7 @@
 #include "comm/shell.h"
 #include "comm/unique_id.h"
 #include "comm/wire.h"
+#include "device/host/region.h"
 
 namespace flexlink {
 namespace {
@@ -191,6 +192,9 @@ void Creation::hearColors(const std::vector<std::string>& blobs) {
 Status Creation::makeCard(std::string* bytes) {
   parts_.layout = SegmentLayout{static_cast<int>(members_.size()), kPoolBytes};
   FLEXLINK_TRY_ASSIGN(parts_.segment, OwnSegment::create(parts_.layout));
+  if (plan_.gpu != nullptr) {
+    preferNode(parts_.segment->base(), parts_.layout.bytes(), plan_.gpu->numaNode());
+  }
   SegmentHeader& header = Segment(parts_.segment->base(), parts_.layout).header();
   header.rank = static_cast<uint32_t>(parts_.rank);
   header.selfAddress = reinterpret_cast<uint64_t>(&header);
