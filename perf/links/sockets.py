@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do several sockets for each pair of NICs, MSG_ZEROCOPY or io_uring help? Raw sockets and ours, in turn.
+"""Do several sockets for a pair of NICs, MSG_ZEROCOPY or io_uring help? Raw and ours, in turn.
 
 python perf/links/sockets.py [--lo] [--rate MBIT] [--flow MBIT] [--rounds 5] [--kinds raw]
 """
