@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -107,16 +108,29 @@ def csv_rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(lines))
 
 
-def lane_figures(text: str, staging: str) -> Figures:
+def lane_figures(text: str, kind: str) -> Figures:
     """Of flexlink_perf --csv: time and bus bandwidth of each size, wrong elements."""
     figures: Figures = {}
     for row in csv_rows(text):
         place = " in place" if row["inplace"] == "1" else ""
-        name = f"{row['collective']} {row['size']} B{place}, staging {staging}"
+        name = f"{row['collective']} {row['size']} B{place}, {kind}"
         figures[f"{name}: us"] = float(row["time_us"])
         figures[f"{name}: busbw"] = float(row["busbw"])
         if int(row["wrong"]):
             figures[f"{name}: wrong elements"] = int(row["wrong"])
+    return figures
+
+
+def gain_figures(rates: Mapping[str, Sequence[float]]) -> Figures:
+    """Of bus bandwidths by FLEXLINK_LANES, taken in turns; "" is the vendor alone."""
+    alone = rates[""]
+    figures: Figures = {"vendor alone: busbw": statistics.median(alone)}
+    for lanes, found in rates.items():
+        if not lanes:
+            continue
+        gains = [ours / theirs for ours, theirs in zip(found, alone, strict=True)]
+        figures[f"{lanes}: busbw"] = statistics.median(found)
+        figures[f"{lanes}: gain"] = statistics.median(gains)
     return figures
 
 
@@ -204,8 +218,10 @@ class Check:
                  ("gpu", "package", "vendor"), self.overhead),
             Step("python-tests", "tests/gpu", 150, ("gpu", "package"), self.python_tests),
             Step("cpp-tests", f"C++ tests named {GPU_TESTS}", 120, ("gpu", "cpp"), self.cpp_tests),
-            Step("own-lanes", "our own lanes between two ranks on one GPU", 40,
+            Step("own-lanes", "our own lanes between two ranks on one GPU", 60,
                  ("gpu", "package"), self.own_lanes),
+            Step("beside", "a lane over PCIe beside the vendor, on one GPU", 90,
+                 ("gpu", "package", "vendor"), self.beside),
             Step("sanitizer", "compute-sanitizer on the kernel tests", 60,
                  ("gpu", "compute-sanitizer", "cpp"), self.sanitizer),
         ]  # fmt: skip
@@ -295,17 +311,38 @@ class Check:
         return judged(status, output, seconds, figures_of_tests(report) if report.exists() else {})
 
     def own_lanes(self, seconds: float, _: Figures) -> Outcome:
-        """Two ranks on the first GPU; bytes wait in its memory, then in the host's."""
-        words = "perf all_reduce --device cuda --ranks 2 -b 8 -e 256M -f 32 --csv"
+        """Two ranks on the first GPU: bytes wait in its memory, in the host's; ranks as threads."""
+        kinds = {
+            "staging gpu": ("gpu", "--ranks 2 -b 8 -e 256M -f 32"),
+            "staging host": ("host", "--ranks 2 -b 8 -e 256M -f 32"),
+            "threads": ("gpu", "-t 2 -b 8 -e 64K -f 32"),
+        }
         figures: Figures = {}
-        for staging in ("gpu", "host"):
+        for kind, (staging, words) in kinds.items():
             env = {"FLEXLINK_DEVICE": "cuda", "FLEXLINK_PASS_THROUGH": "0",
                    "FLEXLINK_STAGING": staging, "CUDA_VISIBLE_DEVICES": "0"}  # fmt: skip
-            status, output = run([self.bin / "flexlink", *words.split()], seconds / 2, env)
-            figures |= lane_figures(output, staging)
+            command = ["perf", "all_reduce", "--device", "cuda", "--csv", *words.split()]
+            status, output = run([self.bin / "flexlink", *command], seconds / 3, env)
+            figures |= lane_figures(output, kind)
             if status != 0:
-                return judged(status, output, seconds / 2, figures)
+                return judged(status, output, seconds / 3, figures)
         return Outcome(PASSED, "", figures)
+
+    def beside(self, seconds: float, machine: Figures) -> Outcome:
+        """The vendor held to few CTAs, as slow as NVLink of an H800, alone and with our lane."""
+        words = "perf all_reduce --device cuda --ranks 2 -b 256M -e 256M --csv"
+        common = {"FLEXLINK_NCCL_PATH": str(machine["vendor"]), "CUDA_VISIBLE_DEVICES": "0",
+                  "NCCL_MULTI_RANK_GPU_ENABLE": "1", "NCCL_MAX_CTAS": "2",
+                  "NCCL_NVLS_ENABLE": "0"}  # fmt: skip
+        rates: dict[str, list[float]] = {"": [], "vendor:3,memory:1": [], "vendor,memory": []}
+        for _ in range(3):
+            for lanes, found in rates.items():
+                env = {**common, "FLEXLINK_LANES": lanes}
+                status, output = run([self.bin / "flexlink", *words.split()], seconds / 9, env)
+                if status != 0:
+                    return judged(status, output, seconds / 9)
+                found.append(float(csv_rows(output)[0]["busbw"]))
+        return Outcome(PASSED, "", gain_figures(rates))
 
     def sanitizer(self, seconds: float, _: Figures) -> Outcome:
         """memcheck over the kernels' tests."""

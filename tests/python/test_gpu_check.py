@@ -33,6 +33,7 @@ STEPS = [
     "python-tests",
     "cpp-tests",
     "own-lanes",
+    "beside",
     "sanitizer",
 ]
 
@@ -62,7 +63,7 @@ def test_a_dry_run_lists_every_step_and_runs_none(tmp_path: Path) -> None:
     assert [step["name"] for step in report["steps"]] == STEPS
     assert {step["status"] for step in report["steps"]} == {"not run"}
     assert all(step["reason"].startswith("dry run: ") for step in report["steps"])
-    assert done.stdout.splitlines()[-2] == "0 steps passed, 0 failed, 9 not run"
+    assert done.stdout.splitlines()[-2] == "0 steps passed, 0 failed, 10 not run"
 
 
 @pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU: scripts/gpu-check itself runs")
@@ -180,12 +181,21 @@ def test_figures_of_our_own_lanes_are_time_and_bandwidth_of_each_size() -> None:
         "all_reduce,2,8,2,float,sum,-1,0,18.5,0.1,0.2,0,",
         "all_reduce,2,8,2,float,sum,-1,1,9,1,2,4,",
     ]
-    assert gpu_steps.lane_figures("\n".join(["# using", head, *rows]), "host") == {
+    assert gpu_steps.lane_figures("\n".join(["# using", head, *rows]), "staging host") == {
         "all_reduce 8 B, staging host: us": 18.5,
         "all_reduce 8 B, staging host: busbw": 0.2,
         "all_reduce 8 B in place, staging host: us": 9.0,
         "all_reduce 8 B in place, staging host: busbw": 2.0,
         "all_reduce 8 B in place, staging host: wrong elements": 4,
+    }
+
+
+def test_a_gain_is_the_median_of_pairs_against_the_vendor_alone() -> None:
+    rates = {"": [100.0, 120.0, 110.0], "vendor:3,memory:1": [130.0, 126.0, 110.0]}
+    assert gpu_steps.gain_figures(rates) == {
+        "vendor alone: busbw": 110.0,
+        "vendor:3,memory:1: busbw": 126.0,
+        "vendor:3,memory:1: gain": 1.05,
     }
 
 

@@ -76,7 +76,8 @@ TEST_P(Gpus, SlowStreamsGiveExactResults) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Gpus,
                          ::testing::Values(Shape{1, How::kThreads, 1}, Shape{2, How::kThreads, 1},
                                            Shape{2, How::kProcesses, 1},
-                                           Shape{3, How::kProcesses, 2}, Shape{4, How::kMixed, 2}),
+                                           Shape{3, How::kProcesses, 2}, Shape{4, How::kMixed, 2},
+                                           Shape{8, How::kMixed, 1}),
                          shapeName);
 
 TEST(Gpu, AllSmallCombinationsGiveExactResults) {
