@@ -9,8 +9,6 @@
 namespace ranktest {
 namespace {
 
-using flexlink::probetest::Reader;
-
 // A second copy that works there stands in for the vendor, which could replay a graph.
 RANK_BODY(RecordedCallsAreNotCut) {
   const Reader reader(flexlink::ProbeWriter::process()->path());

@@ -14,6 +14,8 @@
 
 namespace ranktest {
 
+using flexlink::probetest::Reader;
+
 inline RunOptions beside(int size, How how = How::kProcesses,
                          const char* lanes = "vendor:1,memory:1") {
   RunOptions o;
@@ -30,24 +32,20 @@ struct Carried {
   uint64_t bytes = 0;
 };
 
-inline Carried carried(const flexlink::probetest::Reader& reader, int rank,
-                       const std::string& name = "side") {
+inline Carried carried(const Reader& reader, int rank, const std::string& name = "side") {
   Carried sum;
   for (int i = 0; i < static_cast<int>(FLEXLINK_PROBE_SLOTS); ++i) {
     const FlexlinkProbeSlot& slot = reader.slot(i);
-    const auto itsRank =
-        static_cast<uint32_t>(flexlink::probetest::Reader::load(slot.comm.rankAndRanks));
+    const auto itsRank = static_cast<uint32_t>(Reader::load(slot.comm.rankAndRanks));
     if (name != slot.comm.name || itsRank != static_cast<uint32_t>(rank)) continue;
-    sum.operations +=
-        flexlink::probetest::Reader::load(slot.lanes[FLEXLINK_PROBE_LANE_MEMORY].operations);
-    sum.bytes +=
-        flexlink::probetest::Reader::load(slot.lanes[FLEXLINK_PROBE_LANE_MEMORY].totalBytes);
+    sum.operations += Reader::load(slot.lanes[FLEXLINK_PROBE_LANE_MEMORY].operations);
+    sum.bytes += Reader::load(slot.lanes[FLEXLINK_PROBE_LANE_MEMORY].totalBytes);
   }
   return sum;
 }
 
 // Until all ranks cut their calls; each makes as many. `rank`: in this communicator.
-inline void awaitCut(const flexlink::probetest::Reader& reader, ncclComm_t comm, int rank,
+inline void awaitCut(const Reader& reader, ncclComm_t comm, int rank,
                      const std::string& name = "side") {
   for (int round = 0;; ++round) {
     RANK_TRUE_MSG(round < 20'000, "our lane carries nothing");
@@ -64,7 +62,7 @@ inline void awaitCut(const flexlink::probetest::Reader& reader, ncclComm_t comm,
 }
 
 // A world whose calls are cut from now on.
-inline Comm cutWorld(RankContext& ctx, const flexlink::probetest::Reader& reader) {
+inline Comm cutWorld(RankContext& ctx, const Reader& reader) {
   Comm comm = makeWorld(ctx);
   awaitCut(reader, comm, ctx.rank);
   ctx.barrier();  // through with the last of those

@@ -22,8 +22,6 @@
 namespace ranktest {
 namespace {
 
-using flexlink::probetest::Reader;
-
 RANK_BODY(CutCases) {
   const Reader reader(flexlink::ProbeWriter::process()->path());
   Comm comm = cutWorld(ctx, reader);

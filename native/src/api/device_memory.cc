@@ -4,7 +4,6 @@
 #include <map>
 #include <mutex>
 
-#include "base/log.h"
 #include "device/cuda/devices.h"
 
 namespace flexlink {
@@ -56,13 +55,13 @@ Status shareOnGpu(const Communicator& comm, WindowPart* part) {
                     comm.rank(), part->address, handle.status().text());
 }
 
-Result<std::unique_ptr<OpenParts>> OpenParts::open(const Communicator& comm,
-                                                   std::vector<WindowPart>* parts) {
-  std::unique_ptr<OpenParts> made(new OpenParts(comm.gpu()));
+Result<std::unique_ptr<OpenedMemory>> openParts(const Communicator& comm,
+                                                std::vector<WindowPart>* parts) {
+  auto made = std::make_unique<OpenedMemory>(comm.gpu());
   for (int rank = 0; rank < comm.ranks(); ++rank) {
     WindowPart& part = (*parts)[static_cast<size_t>(rank)];
     if (rank == comm.rank() || part.bytes == 0) continue;
-    Result<void*> opened = comm.gpu()->open(part.handle);
+    Result<void*> opened = made->open(part.handle);
     if (!opened.ok()) {
       return makeStatus(Code::kInvalidUsage,
                         "ncclCommWindowRegister: the GPU of rank %d does not reach the memory of "
@@ -70,16 +69,8 @@ Result<std::unique_ptr<OpenParts>> OpenParts::open(const Communicator& comm,
                         comm.rank(), rank, opened.status().text());
     }
     part.address = opened.value();
-    made->opened_.push_back(part.address);
   }
   return made;
-}
-
-OpenParts::~OpenParts() {
-  for (void* each : opened_) {
-    Status closed = gpu_->close(each);
-    if (!closed.ok()) FLEXLINK_WARN("a window: %s", closed.text());
-  }
 }
 
 }  // namespace flexlink

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "device/opened_memory.h"
 
 namespace flexlink {
 
@@ -18,22 +19,10 @@ Result<bool> freeOnGpu(void* pointer);
 // Fills what peers need to reach this rank's part of a window.
 Status shareOnGpu(const Communicator& comm, WindowPart* part);
 
-// The parts of a window that lie in other processes, opened for as long as this lives.
-class OpenParts {
- public:
-  // From now on each part's address is one of this process. The error names the rank whose memory
-  // this rank's GPU does not reach.
-  static Result<std::unique_ptr<OpenParts>> open(const Communicator& comm,
-                                                 std::vector<WindowPart>* parts);
-  OpenParts(const OpenParts&) = delete;
-  OpenParts& operator=(const OpenParts&) = delete;
-  ~OpenParts();
-
- private:
-  explicit OpenParts(std::shared_ptr<CudaDevice> gpu) : gpu_(std::move(gpu)) {}
-
-  const std::shared_ptr<CudaDevice> gpu_;
-  std::vector<void*> opened_;
-};
+// Opens the parts of a window that are not this rank's: from now on, and for as long as the result
+// lives, each part's address is one of this process. The error names the rank whose memory this
+// rank's GPU does not reach.
+Result<std::unique_ptr<OpenedMemory>> openParts(const Communicator& comm,
+                                                std::vector<WindowPart>* parts);
 
 }  // namespace flexlink

@@ -18,8 +18,8 @@ struct ncclWindow_vidmem {
   ncclComm_t comm;
   void* user;
   size_t bytes;
-  std::vector<flexlink::WindowPart> parts;      // by rank
-  std::unique_ptr<flexlink::OpenParts> opened;  // of a GPU's memory
+  std::vector<flexlink::WindowPart> parts;         // by rank
+  std::unique_ptr<flexlink::OpenedMemory> opened;  // of a GPU's memory
 };
 
 namespace flexlink {
@@ -100,7 +100,7 @@ Status registerWindow(Communicator& comm, ncclWindow_vidmem* window) {
   call.count = sizeof mine;
   FLEXLINK_TRY(comm.runNow(call));
   if (comm.gpu() != nullptr) {
-    FLEXLINK_TRY_ASSIGN(window->opened, OpenParts::open(comm, &window->parts));
+    FLEXLINK_TRY_ASSIGN(window->opened, openParts(comm, &window->parts));
     return {};
   }
   for (int rank = 0; rank < comm.ranks(); ++rank) {

@@ -2,8 +2,6 @@
 #include "base/reactor.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -11,6 +9,7 @@
 #include <condition_variable>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 namespace flexlink {
 
@@ -39,28 +38,7 @@ Status Reactor::start() {
   event.events = EPOLLIN;
   event.data.fd = wake_.get();
   epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
-  // The program's signals are the program's: our thread takes none of them.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread;
-  int rc = pthread_create(
-      &thread, nullptr,
-      [](void* self) -> void* {
-        static_cast<Reactor*>(self)->loop();
-        return nullptr;
-      },
-      this);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (rc != 0) {
-    return makeStatus(Code::kSystem,
-                      "cannot start the control thread: %s; raise the limit of "
-                      "processes (ulimit -u)",
-                      strerror(rc));
-  }
-  pthread_setname_np(thread, "flexlink-ctl");
-  pthread_detach(thread);
-  return {};
+  return startThread("flexlink-ctl", "the control thread", [this] { loop(); });
 }
 
 void Reactor::post(Task task) {

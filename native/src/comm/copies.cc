@@ -3,10 +3,10 @@
 
 #include <utility>
 
-#include "base/aside.h"
 #include "base/log.h"
 #include "base/reactor.h"
 #include "base/settings.h"
+#include "base/thread.h"
 #include "comm/creation.h"
 #include "device/host/host_device.h"
 
@@ -50,7 +50,7 @@ std::shared_ptr<CopiesEntry> CopiesEntry::start(const CommParts& parts, Done don
     others.erase(others.begin() + parts.rank);
     parts.staging->shareWith(std::move(others));
   }
-  Status started = runAside([entry] {
+  Status started = startThread("flexlink-gpu", "the thread that opens GPU memory", [entry] {
     entry->open();
     Reactor::instance().value()->post([entry] { entry->settle(); });
   });

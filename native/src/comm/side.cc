@@ -102,8 +102,6 @@ Status Side::findGpu(CreationPlan* plan) const {
 }
 
 void Side::start() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (over_ || shell_ != nullptr) return;
   CreationPlan plan;
   plan.meeting.address = plan_.place.door.address;
   plan.meeting.cookie = plan_.place.door.cookie;
@@ -113,9 +111,11 @@ void Side::start() {
   plan.meeting.index = static_cast<uint32_t>(plan_.rank);
   plan.parentHash = plan_.parent;
   plan.config.name = plan_.name.empty() ? "side" : plan_.name + " side";
+  Status status = findGpu(&plan);  // may start CUDA: not with the lock
+  if (status.ok()) allocateStaging(&plan);
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (over_ || shell_ != nullptr) return;
   shell_ = newShell();
-  Status status = findGpu(&plan);
-  allocateStaging(&plan);
   if (status.ok()) status = startCreation(shell_, std::move(plan));
   if (status.ok()) {
     return Reactor::instance().value()->post([weak = weak_from_this()] {

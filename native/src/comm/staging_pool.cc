@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/aside.h"
 #include "base/log.h"
 #include "base/reactor.h"
+#include "base/thread.h"
 #include "comm/rank_card.h"
 #include "device/drain.h"
 
@@ -41,7 +41,7 @@ struct Grave {
 
 // Not on the control thread: a driver may wait for the GPU before it frees.
 void release(const std::shared_ptr<Grave>& grave) {
-  Status started = runAside([grave] {
+  Status started = startThread("flexlink-gpu", "the thread that frees GPU memory", [grave] {
     Status released = grave->gpu->release(grave->memory);
     if (!released.ok()) FLEXLINK_WARN("staging memory: %s", released.text());
   });
@@ -84,8 +84,7 @@ Status StagingPool::copyNow(void* to, const void* from, size_t bytes) {
 
 Result<uint8_t*> StagingPool::reach(const RankCard& card, bool here) {
   if (here && card.device != gpu_->ordinal()) FLEXLINK_TRY(gpu_->reachPeer(card.device));
-  FLEXLINK_TRY_ASSIGN(void* opened, gpu_->open(card.staging));
-  if (!here) opened_.push_back(opened);
+  FLEXLINK_TRY_ASSIGN(void* opened, opened_->open(card.staging));
   uint64_t found = 0;
   FLEXLINK_TRY(copyNow(&found, opened, sizeof found));
   if (found == card.stagingMark) return static_cast<uint8_t*>(opened);
@@ -93,10 +92,7 @@ Result<uint8_t*> StagingPool::reach(const RankCard& card, bool here) {
 }
 
 StagingPool::~StagingPool() {
-  for (void* each : opened_) {
-    Status closed = gpu_->close(each);
-    if (!closed.ok()) FLEXLINK_WARN("staging memory of a peer: %s", closed.text());
-  }
+  opened_.reset();
   if (memory_ == nullptr) return;
   auto grave = std::make_shared<Grave>(gpu_, memory_, std::move(peers_));
   Reactor* reactor = Reactor::instance().value();  // there before any communicator is

@@ -8,6 +8,7 @@
 
 #include "device/cuda/cuda_device.h"
 #include "device/host/exchange.h"
+#include "device/opened_memory.h"
 #include "lane/memory/memory_lane.h"
 
 namespace flexlink {
@@ -38,14 +39,15 @@ class StagingPool {
   }
 
  private:
-  explicit StagingPool(std::shared_ptr<CudaDevice> gpu) : gpu_(std::move(gpu)) {}
+  explicit StagingPool(std::shared_ptr<CudaDevice> gpu)
+      : gpu_(std::move(gpu)), opened_(std::make_unique<OpenedMemory>(gpu_)) {}
   Status copyNow(void* to, const void* from, size_t bytes);
 
   const std::shared_ptr<CudaDevice> gpu_;
   void* memory_ = nullptr;
   MemoryHandle handle_{};
   uint64_t mark_ = 0;
-  std::vector<void*> opened_;
+  std::unique_ptr<OpenedMemory> opened_;
   bool shared_ = false;  // false at the end: a creation that failed, and nobody knows who has come
   std::vector<MemoryPeer> peers_;
 };

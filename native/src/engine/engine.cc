@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
-#include <pthread.h>
-#include <signal.h>
-#include <string.h>
 #include <time.h>
 
 #include <algorithm>
 
 #include "base/settings.h"
+#include "base/thread.h"
 #include "device/host/exchange.h"
 
 namespace flexlink {
@@ -45,23 +43,7 @@ Result<Engine*> Engine::instance() {
 }
 
 Status Engine::start() {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread;
-  int rc = pthread_create(
-      &thread, nullptr,
-      [](void* self) -> void* {
-        static_cast<Engine*>(self)->loop();
-        return nullptr;
-      },
-      this);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (rc != 0)
-    return makeStatus(Code::kSystem, "cannot start the engine's thread: %s", strerror(rc));
-  pthread_setname_np(thread, "flexlink-engine");
-  pthread_detach(thread);
-  return {};
+  return startThread("flexlink-engine", "the engine's thread", [this] { loop(); });
 }
 
 void Engine::adopt(Driven* driven, Adoption how) {
