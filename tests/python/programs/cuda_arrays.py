@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import numpy
+from cuda_common import communicate, refused
 
 import flexlink
 from flexlink.cuda import in_this_context
@@ -29,15 +30,6 @@ class Device:
         assert numpy.array_equal(self.content, content), (self.content[:8], content)
 
 
-def refused(call: Any, words: str) -> None:
-    try:
-        call()
-    except flexlink.InvalidArgument as error:
-        assert words in str(error), error
-    else:
-        raise AssertionError(f"not refused: {words}")
-
-
 assert takes_cuda()
 driver = ctypes.CDLL("libcuda.so.1")
 driver.cuCtxSetCurrent(ctypes.c_void_p(0x77))  # this thread's device
@@ -54,29 +46,15 @@ with flexlink.init() as comm:
     assert given.value == before + 1  # the thread in which the communicator was made
     rank, size = comm.rank, comm.size
     ranks = numpy.arange(size)
-    for kind in ("float32", "int64", "float16", "uint8"):
-        x = Device(numpy.full(1000, rank + 1, kind))
-        assert comm.all_reduce(x) is x
-        x.holds(numpy.full(1000, (ranks + 1).sum(), kind))
-    x, out = Device(numpy.full((2, 3), rank)), Device(numpy.zeros((2 * size, 3), "int64"))
-    handle = comm.all_gather(x, out, async_=True)
-    assert handle.wait(timeout=20) is out
-    assert handle.done()
-    out.holds(numpy.repeat(ranks, 6).reshape(2 * size, 3))
-    mine, theirs = Device(numpy.full(9, rank)), Device(numpy.zeros(9, "int64"))
-    with comm.group():
-        comm.send(mine, (rank + 1) % size)
-        comm.recv(theirs, (rank - 1) % size)
-    theirs.holds(numpy.full(9, (rank - 1) % size))
+    communicate(comm, Device, 1000)
+    x = Device(numpy.full((2, 3), rank))
     moved = Device(numpy.full(5, rank, "<i2"))  # a type that NCCL only moves
     comm.broadcast(moved, root=size - 1)
     moved.holds(numpy.full(5, size - 1))
     scaled = Device(numpy.ones(3, "float32"))
     comm.all_reduce(scaled, op=flexlink.PreMulSum(0.5 * (rank + 1)))
     scaled.holds(numpy.full(3, 0.5 * (ranks + 1).sum(), "float32"))
-    comm.barrier()
     comm.barrier(async_=True).wait(timeout=20)
-    refused(lambda: comm.all_reduce(numpy.ones(3)), "lies in host memory, and communicators")
     refused(lambda: comm.all_gather(x, numpy.ones((2 * size, 3), "int64")), "lies in host memory")
     refused(lambda: comm.all_gather(x), "cannot make a result array for a Device")
     refused(lambda: flexlink.empty(3), "flexlink.empty makes NumPy arrays")
