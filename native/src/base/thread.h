@@ -8,8 +8,8 @@
 
 namespace flexlink {
 
-// Runs `body` on a thread of its own, which ends with it. `name`: for debuggers, at most 15
-// characters; `what`: for people, as in "the control thread".
+// Runs `body` on a thread of its own, which ends with it. `name`: for debuggers, a literal of
+// at most 15 characters; `what`: for people, as in "the control thread".
 Status startThread(const char* name, const char* what, std::function<void()> body);
 
 }  // namespace flexlink
