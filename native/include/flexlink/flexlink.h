@@ -27,6 +27,19 @@ const char* flexlinkGetVersion(void);
 /* For which GPUs this library has CUDA kernels, and by which nvcc; or "none: " and why. */
 const char* flexlinkCudaKernels(void);
 
+/* Where the buffers of a communicator lie. */
+typedef enum { flexlinkHost = 0, flexlinkCuda = 1 } flexlinkDevice_t;
+
+typedef void (*flexlinkFunction_t)(void);
+
+/* The function `name` of NCCL's API or of this header for communicators on `device`, to be cast to
+ * its own type, whatever FLEXLINK_DEVICE says: one process can have communicators on both. On GPUs
+ * calls pass through to the vendor where they do in this process; on host memory they never do.
+ * What one device's functions make (ids, communicators, windows, memory, streams, groups) is for
+ * the functions of that device. NULL: there is no such function. Where a device cannot be used, the
+ * functions that make communicators say why. Any thread. */
+flexlinkFunction_t flexlinkFunctionOn(flexlinkDevice_t device, const char* name);
+
 /* Makes an in-order queue of work on host memory. Any thread may use it, one at a time. */
 ncclResult_t flexlinkStreamCreate(cudaStream_t* stream);
 

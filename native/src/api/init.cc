@@ -6,10 +6,10 @@
 #include <set>
 
 #include "api/config.h"
+#include "api/device_choice.h"
 #include "api/export.h"
 #include "api/group.h"
 #include "api/handles.h"
-#include "api/mode.h"
 #include "base/clock.h"
 #include "base/interfaces.h"
 #include "base/settings.h"
@@ -67,7 +67,7 @@ Status beginCreation(ncclComm_t* handle, CreationPlan plan) {
 // In own mode buffers are host memory unless the user says otherwise.
 Status chooseDevice(int asked, CreationPlan* plan) {
   plan->device = std::max(asked, 0);
-  if (settings().device != "cuda") return {};
+  if (!makesOnGpu()) return {};
   FLEXLINK_TRY_ASSIGN(plan->gpu, cudaDevice(asked));
   plan->device = plan->gpu->ordinal();
   return {};

@@ -4,12 +4,11 @@
 #include <map>
 #include <shared_mutex>
 
+#include "api/device_choice.h"
 #include "api/device_memory.h"
 #include "api/export.h"
 #include "api/group.h"
 #include "api/handles.h"
-#include "api/mode.h"
-#include "base/settings.h"
 #include "device/host/exchange.h"
 #include "device/host/region.h"
 
@@ -196,7 +195,7 @@ FLEXLINK_API(ncclResult_t, ncclMemAlloc, (void** ptr, size_t size)) {
     *ptr = nullptr;
     FLEXLINK_TRY(mayCreate());
     if (size == 0) return {};
-    if (settings().device == "cuda") {
+    if (makesOnGpu()) {
       FLEXLINK_TRY_ASSIGN(*ptr, allocateOnGpu(size));
       return {};
     }

@@ -17,10 +17,25 @@ namespace {
 
 constexpr const char* kNotThere = "not there";
 
-// Written before internal::mode, read after it.
-Status& refusal() {
-  static Status* refusal = new Status;
-  return *refusal;
+// What stands against communicators of our own. Written before internal::mode, read after it.
+struct Refusals {
+  Status device;  // on the process's device
+  Status gpus;    // on GPUs
+};
+Refusals& refusals() {
+  static auto* refusals = new Refusals;
+  return *refusals;
+}
+
+Status offGpus(const std::string& why) {
+  return makeStatus(Code::kInvalidUsage, "no communicator can be made on a GPU: %s", why.c_str());
+}
+
+// Where our own functions were to be taken from the start.
+Status ownOffGpus() {
+  if (settings().device == "host") return offGpus("FLEXLINK_DEVICE=host");
+  if (settings().passThrough == "0" || isThisLibrary(settings().vendorPath)) return {};
+  return offGpus("there is none (libcuda.so.1, /dev/nvidia*, CUDA_VISIBLE_DEVICES)");
 }
 
 // Without starting CUDA, after which a forked child could not use it: where nobody has started it
@@ -54,7 +69,10 @@ const VendorApi* useVendor(const VendorApi* vendor, const char* why) {
 
 // Null: own mode.
 const VendorApi* choose() {
-  if (askedMode() == ModeWish::kOwn) return nullptr;
+  if (askedMode() == ModeWish::kOwn) {
+    refusals().gpus = ownOffGpus();
+    return nullptr;
+  }
   std::string tried;  // but for where nothing is, which is nearly everywhere
   for (const VendorPlace& place : vendorPlaces(searchFacts(settings().vendorPath), listFolder)) {
     VendorFound found = lookAt(place);
@@ -67,16 +85,16 @@ const VendorApi* choose() {
   const char* because = cuda                            ? "FLEXLINK_DEVICE=cuda"
                         : settings().passThrough == "1" ? "FLEXLINK_PASS_THROUGH=1"
                                                         : nullptr;
-  if (because != nullptr) {  // else nobody has asked for it
-    refusal() = makeStatus(Code::kInvalidUsage,
-                           "%s, but the vendor's libnccl.so.2 is not found: install its wheel "
-                           "(nvidia-nccl-cu13) or set FLEXLINK_NCCL_PATH; NCCL_DEBUG=INFO says "
-                           "where it was looked for%s%s",
-                           because, tried.c_str(),
-                           cuda ? "; FLEXLINK_PASS_THROUGH=0 runs our own lanes on the GPUs of one "
-                                  "host"
-                                : "");
-  }
+  const std::string missing =
+      "the vendor's libnccl.so.2 is not found: install its wheel (nvidia-nccl-cu13) or set "
+      "FLEXLINK_NCCL_PATH; NCCL_DEBUG=INFO says where it was looked for" +
+      tried;
+  const std::string instead =
+      "; FLEXLINK_PASS_THROUGH=0 runs our own lanes on the GPUs of one host";
+  refusals().gpus = offGpus(missing + instead);
+  if (because == nullptr) return nullptr;  // nobody has asked for it
+  refusals().device = makeStatus(Code::kInvalidUsage, "%s, but %s%s", because, missing.c_str(),
+                                 cuda ? instead.c_str() : "");
   return nullptr;
 }
 
@@ -123,7 +141,9 @@ std::string vendorPlacesText() {
   return text;
 }
 
-Status mayCreate() { return refusal(); }
+Status mayUseDevice() { return refusals().device; }
+
+Status mayUseGpus() { return refusals().gpus; }
 
 namespace internal {
 

@@ -48,9 +48,13 @@ VendorFound lookAt(const VendorPlace& place);
 // For flexlinkVendorPlaces.
 std::string vendorPlacesText();
 
-// In own mode: may communicators be made? Not where CUDA or the vendor was asked for and no vendor
-// was found.
-Status mayCreate();
+// In own mode: may communicators be made on the process's device? Not where CUDA or the vendor was
+// asked for and no vendor was found.
+Status mayUseDevice();
+
+// In own mode: may communicators be made on GPUs, whatever the process's device is? Only where the
+// vendor was not wanted.
+Status mayUseGpus();
 
 namespace internal {
 constexpr uintptr_t kUndecided = 0;

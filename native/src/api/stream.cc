@@ -2,9 +2,9 @@
 // Host streams, as flexlink.h declares them.
 #include <chrono>
 
+#include "api/device_choice.h"
 #include "api/export.h"
 #include "api/handles.h"
-#include "base/settings.h"
 #include "engine/engine.h"
 #include "engine/stream_driver.h"
 
@@ -49,10 +49,10 @@ using namespace flexlink;
 FLEXLINK_API(ncclResult_t, flexlinkStreamCreate, (cudaStream_t * stream)) {
   return guarded([&]() -> Status {
     if (stream == nullptr) return makeStatus(Code::kInvalidArgument, "flexlinkStreamCreate(NULL)");
-    if (settings().device == "cuda") {
+    if (makesOnGpu()) {
       return makeStatus(Code::kInvalidUsage,
-                        "flexlinkStreamCreate: buffers are a GPU's (FLEXLINK_DEVICE=cuda), and so "
-                        "are streams: make them with CUDA");
+                        "flexlinkStreamCreate: buffers are a GPU's, and so are streams: make them "
+                        "with CUDA");
     }
     FLEXLINK_TRY_ASSIGN([[maybe_unused]] Engine * engine, Engine::instance());
     guardAgainstFork();

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// flexlinkFunctionOn: two tables of functions, for host memory and for GPUs, made from the one list.
+#include "api/device_choice.h"
+
+#include <string.h>
+
+#include "api/export.h"
+#include "api/mode.h"
+#include "base/settings.h"
+
+#define X(result, name, parameters, ...) extern "C" result p##name parameters;
+FLEXLINK_NCCL_FUNCTIONS(X)
+#undef X
+
+namespace flexlink {
+namespace {
+
+enum class Choice { kProcess, kHost, kGpu };
+thread_local constinit Choice choice = Choice::kProcess;
+
+// What is called under it makes things there. Not nested: none of these calls another.
+class Choosing {
+ public:
+  explicit Choosing(Choice where) noexcept { choice = where; }
+  ~Choosing() { choice = Choice::kProcess; }
+  Choosing(const Choosing&) = delete;
+  Choosing& operator=(const Choosing&) = delete;
+};
+
+namespace host {
+#define X(result, name, parameters, arguments, ...) \
+  result name parameters noexcept {                 \
+    const Choosing here(Choice::kHost);             \
+    return own::name arguments;                     \
+  }
+FLEXLINK_NCCL_FUNCTIONS(X)
+FLEXLINK_HOST_FUNCTIONS(X)
+#undef X
+}  // namespace host
+
+// Where calls pass through, the exported function, by the name that tools do not replace.
+namespace gpu {
+#define FLEXLINK_ON_GPU(result, name, exported, parameters, arguments) \
+  result name parameters noexcept {                                    \
+    if (passThrough() != nullptr) return ::exported arguments;         \
+    const Choosing here(Choice::kGpu);                                 \
+    return own::name arguments;                                        \
+  }
+#define X(result, name, parameters, arguments, ...) \
+  FLEXLINK_ON_GPU(result, name, p##name, parameters, arguments)
+FLEXLINK_NCCL_FUNCTIONS(X)
+#undef X
+#define X(result, name, parameters, arguments) \
+  FLEXLINK_ON_GPU(result, name, name, parameters, arguments)
+FLEXLINK_HOST_FUNCTIONS(X)
+#undef X
+}  // namespace gpu
+
+struct Named {
+  const char* name;
+  flexlinkFunction_t host;
+  flexlinkFunction_t gpu;
+};
+
+flexlinkFunction_t find(const char* asked, bool onGpu) {
+  static const Named kFunctions[] = {
+#define X(result, name, ...)                                \
+  {#name, reinterpret_cast<flexlinkFunction_t>(host::name), \
+   reinterpret_cast<flexlinkFunction_t>(gpu::name)},
+      FLEXLINK_NCCL_FUNCTIONS(X) FLEXLINK_HOST_FUNCTIONS(X)
+#undef X
+  };
+  for (const Named& each : kFunctions) {
+    if (strcmp(each.name, asked) == 0) return onGpu ? each.gpu : each.host;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool makesOnGpu() noexcept {
+  return choice == Choice::kGpu || (choice == Choice::kProcess && settings().device == "cuda");
+}
+
+Status mayCreate() {
+  switch (choice) {
+    case Choice::kHost:
+      return {};
+    case Choice::kGpu:
+      return mayUseGpus();
+    case Choice::kProcess:
+      break;
+  }
+  return mayUseDevice();
+}
+
+}  // namespace flexlink
+
+FLEXLINK_OWN_API(flexlinkFunction_t, flexlinkFunctionOn,
+                 (flexlinkDevice_t device, const char* name)) {
+  if (name == nullptr || (device != flexlinkHost && device != flexlinkCuda)) return nullptr;
+  return flexlink::find(name, device == flexlinkCuda);
+}
