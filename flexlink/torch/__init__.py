@@ -16,6 +16,7 @@ import threading
 from types import ModuleType
 from typing import Any
 
+GPU = "cuda"  # torch's name for devices whose memory CUDA knows; tests have another
 _lock = threading.Lock()
 _plugin: ModuleType | None = None
 
@@ -37,7 +38,7 @@ def register() -> None:
     if not distributed.is_available() or hasattr(distributed.Backend, "FLEXLINK"):
         return
     distributed.Backend.register_backend(
-        "flexlink", _create, extended_api=True, devices=["cpu", "cuda"]
+        "flexlink", _create, extended_api=True, devices=["cpu", GPU]
     )
 
 
@@ -73,6 +74,7 @@ def _create(options: Any, pg_options: Any) -> Any:
     timeout = _time_limit(options.timeout, pg_options)
     return plugin().FlexlinkBackend(
         library=str(library_path()),
+        gpu=GPU,
         store=options.store,
         rank=options.group_rank,
         size=options.group_size,

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <string_view>
 
@@ -21,38 +20,23 @@ std::string idKey() {
   return std::string("flexlink/unique_id/") + (attempt != nullptr ? attempt : "0");
 }
 
-ncclUniqueId agreeOnId(const Backend::Group& group) {
+std::shared_ptr<Communicator> meetOnHost(Backend::Group* group) {
   ncclUniqueId id;
-  if (group.rank == 0) {
-    check(library().ncclGetUniqueId(&id), "ncclGetUniqueId");
-    const auto* bytes = reinterpret_cast<const uint8_t*>(&id);
-    group.store->set(idKey(), std::vector<uint8_t>(bytes, bytes + sizeof id));
-    return id;
-  }
-  std::vector<uint8_t> bytes = group.store->get(idKey());
-  TORCH_CHECK(bytes.size() == sizeof id, "flexlink: the store's ", idKey(), " has ", bytes.size(),
-              " bytes, not ", sizeof id, ": another program uses this store");
-  std::memcpy(&id, bytes.data(), sizeof id);
-  return id;
-}
-
-// The key goes once all have it, so that a later group with the same store finds none of ours.
-std::shared_ptr<Communicator> meet(Backend::Group* group) {
-  const ncclUniqueId id = agreeOnId(*group);
-  auto comm = Communicator::create(id, group->rank, group->size, group->name);
-  if (group->rank == 0) group->store->deleteKey(idKey());
+  auto comm =
+      meet(hostLibrary(), {group->store, idKey(), group->rank, group->size, group->name}, &id);
   const std::hash<std::string_view> hash;
   group->key = "flexlink/" + std::to_string(hash({id.internal, sizeof id.internal})) + "/";
   return comm;
 }
 
-void freeShared(void* address) { library().ncclMemFree(address); }
+void freeShared(void* address) { hostLibrary().ncclMemFree(address); }
 
 // Memory of ncclMemAlloc for torch; any thread.
 struct SharedAllocator final : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
     void* address = nullptr;
-    if (bytes != 0) check(library().ncclMemAlloc(&address, bytes), "ncclMemAlloc");
+    if (bytes != 0)
+      hostLibrary().check(hostLibrary().ncclMemAlloc(&address, bytes), "ncclMemAlloc");
     return {address, address, address != nullptr ? &freeShared : &c10::detail::deleteNothing,
             c10::Device(c10::kCPU)};
   }
@@ -70,7 +54,7 @@ std::shared_ptr<SharedAllocator> sharedAllocator() {
 }  // namespace
 
 c10::intrusive_ptr<Backend> Backend::create(Group group) {
-  std::shared_ptr<Communicator> comm = meet(&group);
+  std::shared_ptr<Communicator> comm = meetOnHost(&group);
   return c10::make_intrusive<Backend>(std::move(group), std::move(comm));
 }
 
@@ -131,12 +115,70 @@ std::shared_ptr<RecordedGroup> Backend::recorded() {
   return recorded_;
 }
 
-c10::intrusive_ptr<Work> Backend::run(const WorkInfo& what, Tensors inputs, Tensors outputs,
-                                      const Communicator::Call& call, std::function<void()> after) {
+at::Device Backend::deviceOf(const WorkInfo& what, const Tensors& some, const Tensors& others) {
+  std::optional<at::Device> device;
+  for (const Tensors* tensors : {&some, &others}) {
+    for (const at::Tensor& each : *tensors) {
+      TORCH_CHECK(!device || *device == each.device(), "flexlink: ", what.name,
+                  ": its tensors are on ", *device, " and on ", each.device());
+      device = each.device();
+    }
+  }
+  return device.value_or(at::Device(at::kCPU));
+}
+
+// The first call for a device is one of all ranks.
+GpuGroup& Backend::gpu(at::Device device) {
+  std::lock_guard<std::mutex> lock(gpuMutex_);
+  if (!gpu_) {
+    const Meeting meeting{group_.store, group_.key + "gpu", rank_, size_, group_.name};
+    const std::chrono::milliseconds limit(timeoutMillis_.load(std::memory_order_relaxed));
+    gpu_ = std::make_unique<GpuGroup>(meeting, device, limit);
+  }
+  TORCH_CHECK(gpu_->device() == device, "flexlink: a tensor on ", device,
+              " in a group that this rank uses on ", gpu_->device(),
+              "; a rank has one GPU in a group");
+  return *gpu_;
+}
+
+GpuGroup* Backend::gpuIfAny() {
+  std::lock_guard<std::mutex> lock(gpuMutex_);
+  return gpu_.get();
+}
+
+// Between startCoalescing() and endCoalescing() the first operation on a GPU opens the batch.
+void Backend::joinBatch(GpuGroup* group) {
+  {
+    std::lock_guard<std::mutex> lock(coalescingMutex_);
+    if (!coalescing_ || group->inBatch()) return;
+  }
+  group->openBatch(info(c10d::OpType::COALESCED, "flexlink:coalesced"));
+}
+
+GpuGroup& Backend::gpuForMessage(at::Device device) {
+  GpuGroup& group = gpu(device);
+  joinBatch(&group);
+  return group;
+}
+
+Backend::WorkPtr Backend::run(const WorkInfo& what, Tensors inputs, Tensors outputs,
+                              const Communicator::Call& call, std::function<void()> after) {
+  const at::Device device = deviceOf(what, inputs, outputs);
+  if (!device.is_cpu()) {
+    GpuGroup& group = gpu(device);
+    joinBatch(&group);
+    return group.run(what, std::move(inputs), std::move(outputs), call, std::move(after));
+  }
+  return noted(runOnHost(what, std::move(inputs), std::move(outputs), call, std::move(after)));
+}
+
+c10::intrusive_ptr<Work> Backend::runOnHost(const WorkInfo& what, Tensors inputs, Tensors outputs,
+                                            const Communicator::Call& call,
+                                            std::function<void()> after) {
   if (what.blocking) {
     auto work = c10::make_intrusive<EnqueuedWork>(what, Ticket(), comm_, std::move(inputs),
                                                   std::move(outputs), std::move(after));
-    const ncclResult_t code = comm_->run(what.name, call);
+    const ncclResult_t code = comm_->run(what.name, nullptr, call);
     if (code != ncclSuccess) work->fail(code);
     work->wait(kNoTimeout);
     return work;
@@ -159,6 +201,9 @@ int Backend::peerOf(int rank, const char* what) const {
 }
 
 void Backend::startCoalescing() {
+  GpuGroup* group = gpuIfAny();
+  if (group != nullptr && group->inBatch())
+    group->closeBatch();  // of one that ended by an exception
   std::lock_guard<std::mutex> lock(coalescingMutex_);
   coalescing_ = true;
   coalesced_.clear();
@@ -171,6 +216,13 @@ Backend::WorkPtr Backend::endCoalescing() {
     std::lock_guard<std::mutex> lock(coalescingMutex_);
     coalescing_ = false;
     parts.swap(coalesced_);
+  }
+  GpuGroup* group = gpuIfAny();
+  if (group != nullptr && group->inBatch()) {
+    const WorkPtr work = group->closeBatch();
+    TORCH_CHECK(parts.empty(), "flexlink: a batch has tensors on the CPU and on ", group->device(),
+                "; make it two");
+    return work;
   }
   Tensors outputs;
   for (const auto& part : parts) {
@@ -221,11 +273,14 @@ void Backend::setTimeout(std::chrono::milliseconds timeout) {
   timeoutMillis_.store(timeout.count(), std::memory_order_relaxed);
   comm_->setTimeout(timeout);
   messages_->communicator().setTimeout(timeout);
+  if (GpuGroup* group = gpuIfAny()) group->setTimeout(timeout);
 }
 
 c10d::ErrorType Backend::getError() {
   ncclResult_t error = comm_->asyncError();
   if (error == ncclSuccess) error = messages_->communicator().asyncError();
+  GpuGroup* group = gpuIfAny();
+  if (error == ncclSuccess && group != nullptr) error = group->asyncError();
   switch (error) {
     case ncclSuccess:
     case ncclInProgress:
@@ -240,11 +295,13 @@ c10d::ErrorType Backend::getError() {
 }
 
 void Backend::abort() {
+  if (GpuGroup* group = gpuIfAny()) group->abort();
   messages_->abort();
   comm_->abort();
 }
 
 void Backend::shutdown() {
+  if (GpuGroup* group = gpuIfAny()) group->close();
   messages_->close();
   comm_->close();
 }
@@ -271,11 +328,12 @@ c10::intrusive_ptr<c10d::Backend> Backend::shrink(const std::vector<int64_t>& ex
   return c10::make_intrusive<Backend>(std::move(rest), std::move(comm));
 }
 
-bool Backend::supportsTensorAlloc(c10::DeviceIndex) { return true; }
+// Only a GPU has a number. Torch's own allocator serves GPUs better: it keeps what is freed.
+bool Backend::supportsTensorAlloc(c10::DeviceIndex device) { return device < 0; }
 
 at::Tensor Backend::allocateTensor(long size, at::TensorOptions options) {
   TORCH_CHECK(options.device().is_cpu(), "flexlink: allocate_tensor for ", options.device(),
-              ": this build has memory of the CPU only");
+              ": it has memory of the CPU only");
   auto bytes = static_cast<size_t>(size) * options.dtype().itemsize();
   auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), bytes,
                                                        sharedAllocator()->allocate(bytes),

@@ -12,6 +12,7 @@
 
 #include "capabilities.h"
 #include "communicator.h"
+#include "gpu_group.h"
 #include "point_to_point.h"
 #include "tensors.h"
 #include "work.h"
@@ -105,9 +106,16 @@ class Backend final : public Announced<c10d::Backend> {
     what.blocking = !opts.asyncOp && what.timeout.count() == 0;
     return what;
   }
-  c10::intrusive_ptr<Work> run(const WorkInfo& info, Tensors inputs, Tensors outputs,
-                               const Communicator::Call& call,
-                               std::function<void()> after = nullptr);
+  // On the device of its tensors.
+  WorkPtr run(const WorkInfo& info, Tensors inputs, Tensors outputs, const Communicator::Call& call,
+              std::function<void()> after = nullptr);
+  c10::intrusive_ptr<Work> runOnHost(const WorkInfo& info, Tensors inputs, Tensors outputs,
+                                     const Communicator::Call& call, std::function<void()> after);
+  static at::Device deviceOf(const WorkInfo& info, const Tensors& some, const Tensors& others);
+  GpuGroup& gpu(at::Device device);
+  GpuGroup& gpuForMessage(at::Device device);
+  void joinBatch(GpuGroup* group);
+  GpuGroup* gpuIfAny();
   WorkPtr noted(c10::intrusive_ptr<Work> work);
   WorkPtr gatherUneven(const WorkInfo& info, Tensors outputs, const at::Tensor& input);
   WorkPtr reduceScatterUneven(const WorkInfo& info, const at::Tensor& output, Tensors inputs,
@@ -126,6 +134,8 @@ class Backend final : public Announced<c10d::Backend> {
   std::atomic<uint64_t> messagesSoFar_{0};
   std::atomic<uint64_t> barriers_{0};  // monitored ones
   std::atomic<int64_t> timeoutMillis_;
+  std::mutex gpuMutex_;  // guards the next; held while the ranks meet
+  std::unique_ptr<GpuGroup> gpu_;
   std::mutex coalescingMutex_;  // guards the next two
   bool coalescing_ = false;
   std::vector<c10::intrusive_ptr<Work>> coalesced_;

@@ -87,13 +87,13 @@ Backend::WorkPtr Backend::allreduce(Tensors& tensors, const c10d::AllreduceOptio
   const at::Tensor& tensor = only(tensors, "all_reduce");
   Reduction reduction(tensor, opts.reduceOp, "all_reduce");
   Elements all = reduction.elements(tensor);
-  return noted(run(info(OpType::ALLREDUCE, "flexlink:all_reduce", opts), tensors, tensors,
-                   [&](ncclComm_t comm, cudaStream_t stream) {
-                     return reduction.with(comm, [&](ncclRedOp_t op) {
-                       return library().ncclAllReduce(all.data, all.data, all.count, all.type, op,
-                                                      comm, stream);
-                     });
-                   }));
+  return run(info(OpType::ALLREDUCE, "flexlink:all_reduce", opts), tensors, tensors,
+             [&](const On& on) {
+               return reduction.with(on, [&](ncclRedOp_t op) {
+                 return on.nccl.ncclAllReduce(all.data, all.data, all.count, all.type, op, on.comm,
+                                              on.stream);
+               });
+             });
 }
 
 Backend::WorkPtr Backend::allreduce_sparse(Tensors&, const c10d::AllreduceOptions&) {
@@ -110,26 +110,26 @@ Backend::WorkPtr Backend::allreduce_coalesced(Tensors& tensors,
     Elements all = reduction.elements(tensor);
     calls.emplace_back(std::move(reduction), all);
   }
-  return noted(run(info(OpType::ALLREDUCE_COALESCED, "flexlink:all_reduce_coalesced", opts),
-                   tensors, tensors, [&](ncclComm_t comm, cudaStream_t stream) {
-                     return groupedEach(calls.size(), [&](size_t i) {
-                       const Elements& all = calls[i].second;
-                       return calls[i].first.with(comm, [&](ncclRedOp_t op) {
-                         return library().ncclAllReduce(all.data, all.data, all.count, all.type, op,
-                                                        comm, stream);
-                       });
-                     });
-                   }));
+  return run(info(OpType::ALLREDUCE_COALESCED, "flexlink:all_reduce_coalesced", opts), tensors,
+             tensors, [&](const On& on) {
+               return on.nccl.grouped(calls.size(), [&](size_t i) {
+                 const Elements& all = calls[i].second;
+                 return calls[i].first.with(on, [&](ncclRedOp_t op) {
+                   return on.nccl.ncclAllReduce(all.data, all.data, all.count, all.type, op,
+                                                on.comm, on.stream);
+                 });
+               });
+             });
 }
 
 Backend::WorkPtr Backend::broadcast(Tensors& tensors, const c10d::BroadcastOptions& opts) {
   Elements all = movable(only(tensors, "broadcast"), "broadcast");
   const int root = peerOf(static_cast<int>(opts.rootRank), "broadcast");
-  return noted(run(info(OpType::BROADCAST, "flexlink:broadcast", opts), tensors, tensors,
-                   [&](ncclComm_t comm, cudaStream_t stream) {
-                     return library().ncclBroadcast(all.data, all.data, all.count, all.type, root,
-                                                    comm, stream);
-                   }));
+  return run(info(OpType::BROADCAST, "flexlink:broadcast", opts), tensors, tensors,
+             [&](const On& on) {
+               return on.nccl.ncclBroadcast(all.data, all.data, all.count, all.type, root, on.comm,
+                                            on.stream);
+             });
 }
 
 Backend::WorkPtr Backend::reduce(Tensors& tensors, const c10d::ReduceOptions& opts) {
@@ -137,13 +137,12 @@ Backend::WorkPtr Backend::reduce(Tensors& tensors, const c10d::ReduceOptions& op
   Reduction reduction(tensor, opts.reduceOp, "reduce");
   Elements all = reduction.elements(tensor);
   const int root = peerOf(static_cast<int>(opts.rootRank), "reduce");
-  return noted(run(info(OpType::REDUCE, "flexlink:reduce", opts), tensors, tensors,
-                   [&](ncclComm_t comm, cudaStream_t stream) {
-                     return reduction.with(comm, [&](ncclRedOp_t op) {
-                       return library().ncclReduce(all.data, all.data, all.count, all.type, op,
-                                                   root, comm, stream);
-                     });
-                   }));
+  return run(info(OpType::REDUCE, "flexlink:reduce", opts), tensors, tensors, [&](const On& on) {
+    return reduction.with(on, [&](ncclRedOp_t op) {
+      return on.nccl.ncclReduce(all.data, all.data, all.count, all.type, op, root, on.comm,
+                                on.stream);
+    });
+  });
 }
 
 Backend::WorkPtr Backend::allgather(TensorLists& outputs, Tensors& inputs,
@@ -156,12 +155,12 @@ Backend::WorkPtr Backend::allgather(TensorLists& outputs, Tensors& inputs,
   Elements own = movable(input, what.name);
   at::Tensor flat = flatOver(list);
   void* to = flat.data_ptr();
-  return noted(run(
+  return run(
       what, inputs, list,
-      [&](ncclComm_t comm, cudaStream_t stream) {
-        return library().ncclAllGather(own.data, to, own.count, own.type, comm, stream);
+      [&](const On& on) {
+        return on.nccl.ncclAllGather(own.data, to, own.count, own.type, on.comm, on.stream);
       },
-      [flat, list] { spread(flat, list); }));
+      [flat, list] { spread(flat, list); });
 }
 
 // Every rank's tensor has a size of its own, which all ranks know.
@@ -171,15 +170,15 @@ Backend::WorkPtr Backend::gatherUneven(const WorkInfo& what, Tensors outputs,
   Elements own = movable(input, what.name);
   std::vector<Elements> all;
   for (const at::Tensor& each : outputs) all.push_back(movable(each, what.name));
-  auto call = [&](ncclComm_t comm, cudaStream_t stream) {
-    return groupedEach(all.size(), [&](size_t root) {
+  auto call = [&](const On& on) {
+    return on.nccl.grouped(all.size(), [&](size_t root) {
       const int rank = static_cast<int>(root);
       const Elements& to = all[root];
       const void* from = rank == rank_ ? own.data : to.data;
-      return library().ncclBroadcast(from, to.data, to.count, to.type, rank, comm, stream);
+      return on.nccl.ncclBroadcast(from, to.data, to.count, to.type, rank, on.comm, on.stream);
     });
   };
-  return noted(run(what, {input}, outputs, call));
+  return run(what, {input}, outputs, call);
 }
 
 Backend::WorkPtr Backend::_allgather_base(at::Tensor& output, at::Tensor& input,
@@ -187,11 +186,11 @@ Backend::WorkPtr Backend::_allgather_base(at::Tensor& output, at::Tensor& input,
   checkPair(output, input, size_, "all_gather_into_tensor");
   Elements own = movable(input, "all_gather_into_tensor");
   Elements all = movable(output, "all_gather_into_tensor");
-  return noted(run(info(OpType::_ALLGATHER_BASE, "flexlink:all_gather_into_tensor", opts), {input},
-                   {output}, [&](ncclComm_t comm, cudaStream_t stream) {
-                     return library().ncclAllGather(own.data, all.data, own.count, own.type, comm,
-                                                    stream);
-                   }));
+  return run(info(OpType::_ALLGATHER_BASE, "flexlink:all_gather_into_tensor", opts), {input},
+             {output}, [&](const On& on) {
+               return on.nccl.ncclAllGather(own.data, all.data, own.count, own.type, on.comm,
+                                            on.stream);
+             });
 }
 
 // Lists by rank of tensors by place; c10d asks for this form, and calls it old.
@@ -199,6 +198,9 @@ Backend::WorkPtr Backend::allgather_coalesced(TensorLists& outputs, Tensors& inp
                                               const c10d::AllgatherOptions& opts) {
   TORCH_CHECK(outputs.size() == static_cast<size_t>(size_), "flexlink: all_gather_coalesced takes ",
               size_, " lists, one for each rank, not ", outputs.size());
+  TORCH_CHECK(inputs.empty() || inputs.front().device().is_cpu(),
+              "flexlink: all_gather_coalesced is for tensors on the CPU, not on ",
+              inputs.front().device(), "; use all_gather_into_tensor");
   std::vector<c10::intrusive_ptr<Work>> works;
   Tensors results;
   for (size_t place = 0; place < inputs.size(); ++place) {
@@ -223,15 +225,14 @@ Backend::WorkPtr Backend::allgather_into_tensor_coalesced(Tensors& outputs, Tens
     checkPair(outputs[i], inputs[i], size_, kName);
     calls.emplace_back(movable(inputs[i], kName), movable(outputs[i], kName));
   }
-  auto call = [&](ncclComm_t comm, cudaStream_t stream) {
-    return groupedEach(calls.size(), [&](size_t i) {
+  auto call = [&](const On& on) {
+    return on.nccl.grouped(calls.size(), [&](size_t i) {
       const auto& [own, all] = calls[i];
-      return library().ncclAllGather(own.data, all.data, own.count, own.type, comm, stream);
+      return on.nccl.ncclAllGather(own.data, all.data, own.count, own.type, on.comm, on.stream);
     });
   };
-  return noted(
-      run(info(OpType::ALLGATHER_COALESCED, "flexlink:all_gather_into_tensor_coalesced", opts),
-          inputs, outputs, call));
+  return run(info(OpType::ALLGATHER_COALESCED, "flexlink:all_gather_into_tensor_coalesced", opts),
+             inputs, outputs, call);
 }
 
 Backend::WorkPtr Backend::gather(TensorLists& outputs, Tensors& inputs,
@@ -253,12 +254,12 @@ Backend::WorkPtr Backend::gather(TensorLists& outputs, Tensors& inputs,
   void* to = flat.defined() ? flat.data_ptr() : nullptr;
   std::function<void()> after;
   if (flat.defined()) after = [flat, list] { spread(flat, list); };
-  return noted(run(
+  return run(
       info(OpType::GATHER, "flexlink:gather", opts), inputs, list,
-      [&](ncclComm_t comm, cudaStream_t stream) {
-        return library().ncclGather(own.data, to, own.count, own.type, root, comm, stream);
+      [&](const On& on) {
+        return on.nccl.ncclGather(own.data, to, own.count, own.type, root, on.comm, on.stream);
       },
-      std::move(after)));
+      std::move(after));
 }
 
 Backend::WorkPtr Backend::scatter(Tensors& outputs, TensorLists& inputs,
@@ -280,11 +281,9 @@ Backend::WorkPtr Backend::scatter(Tensors& outputs, TensorLists& inputs,
   const void* from = flat.defined() ? flat.const_data_ptr() : nullptr;
   Tensors kept;
   if (flat.defined()) kept.push_back(flat);
-  return noted(run(info(OpType::SCATTER, "flexlink:scatter", opts), kept, outputs,
-                   [&](ncclComm_t comm, cudaStream_t stream) {
-                     return library().ncclScatter(from, own.data, own.count, own.type, root, comm,
-                                                  stream);
-                   }));
+  return run(info(OpType::SCATTER, "flexlink:scatter", opts), kept, outputs, [&](const On& on) {
+    return on.nccl.ncclScatter(from, own.data, own.count, own.type, root, on.comm, on.stream);
+  });
 }
 
 Backend::WorkPtr Backend::reduce_scatter(Tensors& outputs, TensorLists& inputs,
@@ -299,11 +298,11 @@ Backend::WorkPtr Backend::reduce_scatter(Tensors& outputs, TensorLists& inputs,
   Reduction reduction(output, opts.reduceOp, what.name);
   Elements own = reduction.elements(output);
   const void* from = flat.const_data_ptr();
-  return noted(run(what, {flat}, outputs, [&](ncclComm_t comm, cudaStream_t stream) {
-    return reduction.with(comm, [&](ncclRedOp_t op) {
-      return library().ncclReduceScatter(from, own.data, own.count, own.type, op, comm, stream);
+  return run(what, {flat}, outputs, [&](const On& on) {
+    return reduction.with(on, [&](ncclRedOp_t op) {
+      return on.nccl.ncclReduceScatter(from, own.data, own.count, own.type, op, on.comm, on.stream);
     });
-  }));
+  });
 }
 
 Backend::WorkPtr Backend::reduceScatterUneven(const WorkInfo& what, const at::Tensor& output,
@@ -313,17 +312,18 @@ Backend::WorkPtr Backend::reduceScatterUneven(const WorkInfo& what, const at::Te
   Elements own = reduction.elements(output);
   std::vector<Elements> all;
   for (const at::Tensor& each : inputs) all.push_back(reduction.elements(each));
-  auto call = [&](ncclComm_t comm, cudaStream_t stream) {
-    return reduction.with(comm, [&](ncclRedOp_t made) {
-      return groupedEach(all.size(), [&](size_t root) {
+  auto call = [&](const On& on) {
+    return reduction.with(on, [&](ncclRedOp_t made) {
+      return on.nccl.grouped(all.size(), [&](size_t root) {
         const int rank = static_cast<int>(root);
         const Elements& from = all[root];
         void* to = rank == rank_ ? own.data : from.data;
-        return library().ncclReduce(from.data, to, from.count, from.type, made, rank, comm, stream);
+        return on.nccl.ncclReduce(from.data, to, from.count, from.type, made, rank, on.comm,
+                                  on.stream);
       });
     });
   };
-  return noted(run(what, std::move(inputs), {output}, call));
+  return run(what, std::move(inputs), {output}, call);
 }
 
 Backend::WorkPtr Backend::_reduce_scatter_base(at::Tensor& output, at::Tensor& input,
@@ -333,13 +333,13 @@ Backend::WorkPtr Backend::_reduce_scatter_base(at::Tensor& output, at::Tensor& i
   Reduction reduction(output, opts.reduceOp, kName);
   Elements own = reduction.elements(output);
   Elements all = reduction.elements(input);
-  return noted(run(info(OpType::_REDUCE_SCATTER_BASE, "flexlink:reduce_scatter_tensor", opts),
-                   {input}, {output}, [&](ncclComm_t comm, cudaStream_t stream) {
-                     return reduction.with(comm, [&](ncclRedOp_t op) {
-                       return library().ncclReduceScatter(all.data, own.data, own.count, own.type,
-                                                          op, comm, stream);
-                     });
-                   }));
+  return run(info(OpType::_REDUCE_SCATTER_BASE, "flexlink:reduce_scatter_tensor", opts), {input},
+             {output}, [&](const On& on) {
+               return reduction.with(on, [&](ncclRedOp_t op) {
+                 return on.nccl.ncclReduceScatter(all.data, own.data, own.count, own.type, op,
+                                                  on.comm, on.stream);
+               });
+             });
 }
 
 Backend::WorkPtr Backend::reduce_scatter_tensor_coalesced(Tensors& outputs, Tensors& inputs,
@@ -347,14 +347,29 @@ Backend::WorkPtr Backend::reduce_scatter_tensor_coalesced(Tensors& outputs, Tens
   TORCH_CHECK(outputs.size() == inputs.size(),
               "flexlink: reduce_scatter_tensor_coalesced: ", outputs.size(), " outputs for ",
               inputs.size(), " inputs");
-  std::vector<c10::intrusive_ptr<Work>> works;
+  constexpr const char* kName = "reduce_scatter_tensor_coalesced";
+  struct One {
+    Reduction reduction;
+    Elements own, all;
+  };
+  std::vector<One> calls;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    works.push_back(c10::static_intrusive_pointer_cast<Work>(
-        _reduce_scatter_base(outputs[i], inputs[i], opts)));
+    checkPair(inputs[i], outputs[i], size_, kName);
+    Reduction reduction(outputs[i], opts.reduceOp, kName);
+    const Elements own = reduction.elements(outputs[i]), all = reduction.elements(inputs[i]);
+    calls.push_back({std::move(reduction), own, all});
   }
-  return c10::make_intrusive<JointWork>(
-      info(reduceScatters(), "flexlink:reduce_scatter_tensor_coalesced", opts), std::move(works),
-      outputs);
+  auto call = [&](const On& on) {
+    return on.nccl.grouped(calls.size(), [&](size_t i) {
+      const auto& [reduction, own, all] = calls[i];
+      return reduction.with(on, [&, own = own, all = all](ncclRedOp_t op) {
+        return on.nccl.ncclReduceScatter(all.data, own.data, own.count, own.type, op, on.comm,
+                                         on.stream);
+      });
+    });
+  };
+  return run(info(reduceScatters(), "flexlink:reduce_scatter_tensor_coalesced", opts), inputs,
+             outputs, call);
 }
 
 Backend::WorkPtr Backend::alltoall_base(at::Tensor& output, at::Tensor& input,
@@ -371,10 +386,10 @@ Backend::WorkPtr Backend::alltoall_base(at::Tensor& output, at::Tensor& input,
   Elements to = movable(output, kName);
   if (inputSplits.empty() && outputSplits.empty()) {
     checkPair(output, input, 1, kName);
-    return noted(run(what, {input}, {output}, [&](ncclComm_t comm, cudaStream_t stream) {
-      return library().ncclAlltoAll(from.data, to.data, from.count / static_cast<size_t>(size_),
-                                    from.type, comm, stream);
-    }));
+    return run(what, {input}, {output}, [&](const On& on) {
+      return on.nccl.ncclAlltoAll(from.data, to.data, from.count / static_cast<size_t>(size_),
+                                  from.type, on.comm, on.stream);
+    });
   }
   auto cut = [&](const at::Tensor& whole, const std::vector<int64_t>& splits) {
     return splits.empty() ? whole.tensor_split(size_) : whole.split_with_sizes(splits);
@@ -397,46 +412,56 @@ Backend::WorkPtr Backend::exchange(const WorkInfo& what, Tensors inputs, Tensors
   std::vector<Elements> from, to;
   for (const at::Tensor& each : parts) from.push_back(movable(each, what.name));
   for (const at::Tensor& each : wholes) to.push_back(movable(each, what.name));
-  auto call = [&](ncclComm_t comm, cudaStream_t stream) {
-    return groupedEach(from.size(), [&](size_t i) {
+  auto call = [&](const On& on) {
+    return on.nccl.grouped(from.size(), [&](size_t i) {
       const int peer = static_cast<int>(i);
       const Elements &out = from[i], &in = to[i];
       ncclResult_t result = ncclSuccess;
       if (out.count != 0) {
-        result = library().ncclSend(out.data, out.count, out.type, peer, comm, stream);
+        result = on.nccl.ncclSend(out.data, out.count, out.type, peer, on.comm, on.stream);
       }
       if (in.count == 0 || result != ncclSuccess) return result;
-      return library().ncclRecv(in.data, in.count, in.type, peer, comm, stream);
+      return on.nccl.ncclRecv(in.data, in.count, in.type, peer, on.comm, on.stream);
     });
   };
-  return noted(run(what, std::move(inputs), std::move(outputs), call));
+  return run(what, std::move(inputs), std::move(outputs), call);
 }
 
-// An AllReduce of one byte: nobody is through before all have come.
+// An AllReduce of one byte: nobody is through before all have come. Where the group has a GPU, on
+// that: behind what its stream holds.
 Backend::WorkPtr Backend::barrier(const c10d::BarrierOptions& opts) {
-  at::Tensor token = at::zeros({1}, at::kByte);
+  const GpuGroup* group = gpuIfAny();
+  at::Device device = group != nullptr ? group->device() : opts.device.value_or(at::kCPU);
+  if (!device.is_cpu() && !device.has_index()) {
+    device = c10::impl::VirtualGuardImpl(device.type()).getDevice();
+  }
+  at::Tensor token = at::zeros({1}, at::TensorOptions(device).dtype(at::kByte));
   void* data = token.data_ptr();
-  return noted(run(info(OpType::BARRIER, "flexlink:barrier", opts), {token}, {},
-                   [&](ncclComm_t comm, cudaStream_t stream) {
-                     return library().ncclAllReduce(data, data, 1, ncclUint8, ncclSum, comm,
-                                                    stream);
-                   }));
+  return run(info(OpType::BARRIER, "flexlink:barrier", opts), {token}, {}, [&](const On& on) {
+    return on.nccl.ncclAllReduce(data, data, 1, ncclUint8, ncclSum, on.comm, on.stream);
+  });
 }
 
 Backend::WorkPtr Backend::send(Tensors& tensors, int to, int tag) {
   const at::Tensor& tensor = only(tensors, "send");
-  return noted(messages_->send(messageInfo(OpType::SEND, "flexlink:send", peerOf(to, "send")),
-                               tensor, to, tag));
+  const WorkInfo what = messageInfo(OpType::SEND, "flexlink:send", peerOf(to, "send"));
+  if (tensor.device().is_cpu()) return noted(messages_->send(what, tensor, to, tag));
+  return gpuForMessage(tensor.device()).send(what, tensor, to);
 }
 
 Backend::WorkPtr Backend::recv(Tensors& tensors, int from, int tag) {
   const at::Tensor& tensor = only(tensors, "recv");
-  return noted(messages_->receive(messageInfo(OpType::RECV, "flexlink:recv", peerOf(from, "recv")),
-                                  tensor, from, tag));
+  const WorkInfo what = messageInfo(OpType::RECV, "flexlink:recv", peerOf(from, "recv"));
+  if (tensor.device().is_cpu()) return noted(messages_->receive(what, tensor, from, tag));
+  return gpuForMessage(tensor.device()).receive(what, tensor, from);
 }
 
 Backend::WorkPtr Backend::recvAnysource(Tensors& tensors, int tag) {
   const at::Tensor& tensor = only(tensors, "recv");
+  TORCH_CHECK(tensor.device().is_cpu(),
+              "flexlink: recv from any rank is for tensors on the CPU, "
+              "not on ",
+              tensor.device(), ": there the sender must be named");
   return noted(messages_->receive(
       messageInfo(OpType::RECVANYSOURCE, "flexlink:recv_any_source", -1), tensor, -1, tag));
 }

@@ -5,29 +5,31 @@
 
 namespace flexlink::pytorch {
 
-Stream::Stream() { check(library().flexlinkStreamCreate(&handle_), "flexlinkStreamCreate"); }
+Stream::Stream() {
+  hostLibrary().check(hostLibrary().flexlinkStreamCreate(&handle_), "flexlinkStreamCreate");
+}
 
-Stream::~Stream() { library().flexlinkStreamDestroy(handle_); }
+Stream::~Stream() { hostLibrary().flexlinkStreamDestroy(handle_); }
 
 bool Stream::busy() const {
   uint64_t last = 0;
-  return library().flexlinkStreamRecord(handle_, &last) == ncclSuccess &&
-         library().flexlinkStreamWait(handle_, last, 0) == ncclInProgress;
+  return hostLibrary().flexlinkStreamRecord(handle_, &last) == ncclSuccess &&
+         hostLibrary().flexlinkStreamWait(handle_, last, 0) == ncclInProgress;
 }
 
 ncclResult_t Ticket::wait(std::chrono::microseconds timeout) const {
   if (!stream) return ncclSuccess;
-  return library().flexlinkStreamWait(stream->handle(), number, timeout.count());
+  return hostLibrary().flexlinkStreamWait(stream->handle(), number, timeout.count());
 }
 
-std::shared_ptr<Communicator> Communicator::create(const ncclUniqueId& id, int rank, int size,
-                                                   const std::string& name) {
+std::shared_ptr<Communicator> Communicator::create(const Library& library, const ncclUniqueId& id,
+                                                   int rank, int size, const std::string& name) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.commName = name.c_str();
   ncclComm_t handle = nullptr;
-  check(library().ncclCommInitRankConfig(&handle, size, id, rank, &config),
-        "creating the communicator");
-  return std::shared_ptr<Communicator>(new Communicator(handle));
+  library.check(library.ncclCommInitRankConfig(&handle, size, id, rank, &config),
+                "creating the communicator");
+  return std::shared_ptr<Communicator>(new Communicator(library, handle));
 }
 
 Communicator::~Communicator() { close(); }
@@ -35,79 +37,98 @@ Communicator::~Communicator() { close(); }
 ncclComm_t Communicator::open(const char* what) const {
   ncclComm_t handle = handle_.load(std::memory_order_acquire);
   if (handle != nullptr) return handle;
+  std::lock_guard<std::mutex> lock(asking_);
   C10_THROW_ERROR(DistBackendError, "flexlink: " + std::string(what) +
-                                        " on a process group that was shut down or aborted");
+                                        " on a process group that was shut down or aborted" +
+                                        (why_.empty() ? "" : ": " + why_));
 }
 
 std::shared_ptr<Communicator> Communicator::duplicate() {
   std::lock_guard<std::mutex> lock(order_);
   ncclComm_t twin = nullptr;
-  check(library().ncclCommSplit(open("ncclCommSplit"), 0, 0, &twin, nullptr), "ncclCommSplit");
-  return std::shared_ptr<Communicator>(new Communicator(twin));
+  library_.check(library_.ncclCommSplit(open("ncclCommSplit"), 0, 0, &twin, nullptr),
+                 "ncclCommSplit");
+  return std::shared_ptr<Communicator>(new Communicator(library_, twin));
 }
 
 std::shared_ptr<Communicator> Communicator::shrink(std::vector<int> excluded, bool failed) {
   std::lock_guard<std::mutex> lock(order_);
   ncclComm_t rest = nullptr;
-  check(library().ncclCommShrink(open("shrink"), excluded.data(), static_cast<int>(excluded.size()),
-                                 &rest, nullptr, failed ? NCCL_SHRINK_ABORT : NCCL_SHRINK_DEFAULT),
-        "ncclCommShrink");
-  return std::shared_ptr<Communicator>(new Communicator(rest));
+  library_.check(
+      library_.ncclCommShrink(open("shrink"), excluded.data(), static_cast<int>(excluded.size()),
+                              &rest, nullptr, failed ? NCCL_SHRINK_ABORT : NCCL_SHRINK_DEFAULT),
+      "ncclCommShrink");
+  return std::shared_ptr<Communicator>(new Communicator(library_, rest));
 }
 
 Ticket Communicator::issue(const char* what, const std::shared_ptr<Stream>& stream,
                            const Call& call) {
   std::lock_guard<std::mutex> lock(order_);
-  check(call(open(what), stream->handle()), what);
+  library_.check(call({library_, open(what), stream->handle()}), what);
   Ticket ticket{stream, 0};
-  check(library().flexlinkStreamRecord(stream->handle(), &ticket.number), what);
+  library_.check(library_.flexlinkStreamRecord(stream->handle(), &ticket.number), what);
   return ticket;
 }
 
-ncclResult_t Communicator::run(const char* what, const Call& call) {
+ncclResult_t Communicator::run(const char* what, cudaStream_t stream, const Call& call) {
   std::lock_guard<std::mutex> lock(order_);
-  return call(open(what), nullptr);
+  return call({library_, open(what), stream});
 }
 
-void Communicator::setTimeout(std::chrono::milliseconds timeout) {
-  check(library().flexlinkCommSetTimeout(
-            open("setting the timeout"),
-            std::chrono::duration_cast<std::chrono::microseconds>(timeout).count()),
-        "flexlinkCommSetTimeout");
+bool Communicator::setTimeout(std::chrono::milliseconds timeout) {
+  if (library_.flexlinkCommSetTimeout == nullptr) return false;
+  library_.check(library_.flexlinkCommSetTimeout(
+                     open("setting the timeout"),
+                     std::chrono::duration_cast<std::chrono::microseconds>(timeout).count()),
+                 "flexlinkCommSetTimeout");
+  return true;
 }
 
 ncclResult_t Communicator::asyncError() const {
+  std::lock_guard<std::mutex> lock(asking_);
   ncclComm_t handle = handle_.load(std::memory_order_acquire);
   ncclResult_t result = ncclInvalidUsage;
-  if (handle != nullptr) check(library().ncclCommGetAsyncError(handle, &result), "asyncError");
+  if (handle != nullptr)
+    library_.check(library_.ncclCommGetAsyncError(handle, &result), "asyncError");
   return result;
 }
 
 int Communicator::waitsFor() const {
+  std::lock_guard<std::mutex> lock(asking_);
   ncclComm_t handle = handle_.load(std::memory_order_acquire);
   int rank = -1;
-  if (handle != nullptr) library().flexlinkCommWaitsFor(handle, &rank);
+  const bool asks = handle != nullptr && library_.flexlinkCommWaitsFor != nullptr;
+  if (asks) library_.flexlinkCommWaitsFor(handle, &rank);
   return rank;
+}
+
+ncclComm_t Communicator::take() {
+  std::lock_guard<std::mutex> lock(asking_);
+  return handle_.exchange(nullptr, std::memory_order_acq_rel);
 }
 
 void Communicator::close() {
   std::lock_guard<std::mutex> lock(order_);
-  ncclComm_t handle = handle_.exchange(nullptr, std::memory_order_acq_rel);
+  ncclComm_t handle = take();
   if (handle == nullptr) return;
-  library().ncclCommFinalize(handle);  // fails where the communicator has: it is gone all the same
-  library().ncclCommDestroy(handle);
+  library_.ncclCommFinalize(handle);  // fails where the communicator has: it is gone all the same
+  library_.ncclCommDestroy(handle);
 }
 
 void Communicator::leave() {
   std::lock_guard<std::mutex> lock(order_);
-  ncclComm_t handle = handle_.exchange(nullptr, std::memory_order_acq_rel);
-  if (handle != nullptr) library().flexlinkCommLeave(handle);
+  ncclComm_t handle = take();
+  if (handle != nullptr) library_.flexlinkCommLeave(handle);
 }
 
 // Not in the order of calls: it ends the one that another thread waits in.
-void Communicator::abort() {
-  ncclComm_t handle = handle_.exchange(nullptr, std::memory_order_acq_rel);
-  if (handle != nullptr) library().ncclCommAbort(handle);
+void Communicator::abort(const std::string& why) {
+  ncclComm_t handle = take();
+  {
+    std::lock_guard<std::mutex> lock(asking_);
+    if (why_.empty()) why_ = why;
+  }
+  if (handle != nullptr) library_.ncclCommAbort(handle);
 }
 
 }  // namespace flexlink::pytorch

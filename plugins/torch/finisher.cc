@@ -32,17 +32,17 @@ void Finisher::addThread() {
 void Finisher::whenFinished(const Ticket& ticket, std::function<void()> what) {
   auto* note = new Note{ticket, std::move(what)};
   // Called by whoever drives the work, perhaps with the library's locks: it only hands over.
-  check(library().flexlinkStreamNotify(
-            ticket.stream->handle(), ticket.number,
-            [](void* argument) {
-              auto* due = static_cast<Note*>(argument);
-              instance().push([due] {
-                due->what();
-                delete due;
-              });
-            },
-            note),
-        "flexlinkStreamNotify");
+  hostLibrary().check(hostLibrary().flexlinkStreamNotify(
+                          ticket.stream->handle(), ticket.number,
+                          [](void* argument) {
+                            auto* due = static_cast<Note*>(argument);
+                            instance().push([due] {
+                              due->what();
+                              delete due;
+                            });
+                          },
+                          note),
+                      "flexlinkStreamNotify");
 }
 
 void Finisher::push(std::function<void()> what) {

@@ -194,7 +194,7 @@ void FlightRecord::end(uint64_t number, bool success, int peer) {
   const int64_t now = c10::getTime();
   std::lock_guard<std::mutex> lock(mutex_);
   Entry& entry = ring_[(number - 1) % most_];
-  if (entry.number != number) return;  // many have followed
+  if (entry.number != number || entry.retired) return;  // many have followed, or it has ended
   entry.retired = true;
   if (peer >= 0) entry.peer = peer;
   if (!success) return;

@@ -7,46 +7,58 @@
 namespace flexlink::pytorch {
 namespace {
 
-Library& table() {
-  static Library functions;
-  return functions;
-}
+using Lookup = decltype(&flexlinkFunctionOn);
 
-bool opened = false;  // with the caller's lock
+// With the lock of openLibrary's caller.
+Lookup lookup = nullptr;
+Library host;
+
+// Returns the name of NCCL's API that the library lacks, or null.
+const char* fill(Library* table, flexlinkDevice_t device) {
+  const char* missing = nullptr;
+#define FLEXLINK_TORCH_LOOKUP(name)                                         \
+  table->name = reinterpret_cast<decltype(&::name)>(lookup(device, #name)); \
+  if (table->name == nullptr && #name[0] == 'n') missing = #name;
+  FLEXLINK_TORCH_FUNCTIONS(FLEXLINK_TORCH_LOOKUP)
+#undef FLEXLINK_TORCH_LOOKUP
+  return missing;
+}
 
 }  // namespace
 
 void openLibrary(const std::string& path) {
-  if (opened) return;
+  if (lookup != nullptr) return;
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     C10_THROW_ERROR(DistBackendError,
                     "flexlink: cannot open the library: " + std::string(dlerror()));
   }
-  Library found;
-  const char* missing = nullptr;
-#define FLEXLINK_TORCH_LOOKUP(name)                                       \
-  found.name = reinterpret_cast<decltype(&::name)>(dlsym(handle, #name)); \
-  if (found.name == nullptr) missing = #name;
-  FLEXLINK_TORCH_FUNCTIONS(FLEXLINK_TORCH_LOOKUP)
-#undef FLEXLINK_TORCH_LOOKUP
-  if (missing != nullptr) {
-    C10_THROW_ERROR(DistBackendError, "flexlink: " + path + " does not export " + missing +
-                                          "; the plugin and the library are of different versions");
-  }
-  table() = found;
-  opened = true;
+  lookup = reinterpret_cast<Lookup>(dlsym(handle, "flexlinkFunctionOn"));
+  const char* missing = lookup == nullptr ? "flexlinkFunctionOn" : fill(&host, flexlinkHost);
+  if (missing == nullptr) return;
+  lookup = nullptr;
+  C10_THROW_ERROR(DistBackendError, "flexlink: " + path + " does not have " + missing +
+                                        "; the plugin and the library are of different versions");
 }
 
-const Library& library() { return table(); }
+const Library& hostLibrary() { return host; }
 
-std::string failureText(ncclResult_t result, const char* what) {
-  const char* text = library().ncclGetLastError(nullptr);
-  std::string said = text != nullptr && *text != 0 ? text : library().ncclGetErrorString(result);
+const Library& gpuLibrary() {
+  static const Library gpu = [] {
+    Library table;
+    fill(&table, flexlinkCuda);
+    return table;
+  }();
+  return gpu;
+}
+
+std::string Library::failureText(ncclResult_t result, const char* what) const {
+  const char* text = ncclGetLastError(nullptr);
+  std::string said = text != nullptr && *text != 0 ? text : ncclGetErrorString(result);
   return "flexlink: " + std::string(what) + " failed: " + said;
 }
 
-void check(ncclResult_t result, const char* what) {
+void Library::check(ncclResult_t result, const char* what) const {
   if (result == ncclSuccess || result == ncclInProgress) return;
   C10_THROW_ERROR(DistBackendError, failureText(result, what));
 }

@@ -23,7 +23,25 @@
 
 namespace flexlink::pytorch {
 
+// For communicators on one device.
 struct Library {
+  // Of a result that is neither success nor ncclInProgress: "`what` failed: " and the library's
+  // text. In the thread that made the failed call.
+  std::string failureText(ncclResult_t result, const char* what) const;
+
+  // Throws that as DistBackendError unless the result is ncclSuccess or ncclInProgress.
+  void check(ncclResult_t result, const char* what) const;
+
+  // Runs call(0) to call(count - 1) as one group of the library; the first error ends them.
+  template <typename Call>
+  ncclResult_t grouped(size_t count, Call&& call) const {
+    ncclResult_t result = ncclGroupStart();
+    if (result != ncclSuccess) return result;
+    for (size_t i = 0; i < count && result == ncclSuccess; ++i) result = call(i);
+    ncclResult_t ended = ncclGroupEnd();
+    return result != ncclSuccess ? result : ended;
+  }
+
 #define FLEXLINK_TORCH_MEMBER(name) decltype(&::name) name = nullptr;
   FLEXLINK_TORCH_FUNCTIONS(FLEXLINK_TORCH_MEMBER)
 #undef FLEXLINK_TORCH_MEMBER
@@ -33,23 +51,10 @@ struct Library {
 // DistBackendError that says what the dynamic linker said. With the GIL or another lock.
 void openLibrary(const std::string& path);
 
-const Library& library();
+const Library& hostLibrary();
 
-// Of a result that is neither success nor ncclInProgress: "ncclRemoteError while doing `what`: "
-// and the library's text. In the thread that made the failed call.
-std::string failureText(ncclResult_t result, const char* what);
-
-// Throws that as DistBackendError unless the result is ncclSuccess or ncclInProgress.
-void check(ncclResult_t result, const char* what);
-
-// Runs call(0) to call(count - 1) as one group of the library; the first error ends them.
-template <typename Call>
-ncclResult_t groupedEach(size_t count, Call&& call) {
-  ncclResult_t result = library().ncclGroupStart();
-  if (result != ncclSuccess) return result;
-  for (size_t i = 0; i < count && result == ncclSuccess; ++i) result = call(i);
-  ncclResult_t ended = library().ncclGroupEnd();
-  return result != ncclSuccess ? result : ended;
-}
+// The first call decides whether the vendor stands behind it; functions of flexlink.h are null
+// where that one lacks them.
+const Library& gpuLibrary();
 
 }  // namespace flexlink::pytorch

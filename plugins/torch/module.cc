@@ -10,11 +10,12 @@ namespace {
 
 using flexlink::pytorch::Backend;
 
-c10::intrusive_ptr<Backend> make(const std::string& library,
+c10::intrusive_ptr<Backend> make(const std::string& library, const std::string& gpu,
                                  const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                                  std::chrono::milliseconds timeout, const std::string& name,
                                  const std::vector<int64_t>& ranks) {
   flexlink::pytorch::openLibrary(library);
+  flexlink::pytorch::setGpuType(gpu);
   py::gil_scoped_release others;
   return Backend::create({store, rank, size, timeout, name, ranks, ""});
 }
@@ -24,8 +25,8 @@ c10::intrusive_ptr<Backend> make(const std::string& library,
 PYBIND11_MODULE(flexlink_c10d, module) {
   py::module::import("torch.distributed");
   py::class_<Backend, c10::intrusive_ptr<Backend>, c10d::Backend>(module, "FlexlinkBackend")
-      .def(py::init(&make), py::arg("library"), py::arg("store"), py::arg("rank"), py::arg("size"),
-           py::arg("timeout"), py::arg("name"), py::arg("ranks"));
+      .def(py::init(&make), py::arg("library"), py::arg("gpu"), py::arg("store"), py::arg("rank"),
+           py::arg("size"), py::arg("timeout"), py::arg("name"), py::arg("ranks"));
   module.def(
       "flight_record",
       [](bool frames, bool onlyActive) {

@@ -66,11 +66,11 @@ c10::intrusive_ptr<Work> PointToPoint::send(const WorkInfo& info, const at::Tens
   at::Tensor header = at::empty({2}, at::kLong);
   const Header content{tag, tensor.nbytes()};
   std::memcpy(header.data_ptr(), &content, sizeof content);
-  const auto call = [&](ncclComm_t comm, cudaStream_t on) {
-    return groupedEach(content.bytes == 0 ? 1 : 2, [&](size_t piece) {
+  const auto call = [&](const On& on) {
+    return on.nccl.grouped(content.bytes == 0 ? 1 : 2, [&](size_t piece) {
       const void* from = piece == 0 ? header.data_ptr() : payload.data;
       const size_t bytes = piece == 0 ? sizeof content : content.bytes;
-      return library().ncclSend(from, bytes, ncclUint8, to, comm, on);
+      return on.nccl.ncclSend(from, bytes, ncclUint8, to, on.comm, on.stream);
     });
   };
   Ticket ticket;
@@ -131,7 +131,7 @@ bool PointToPoint::step(int from) {
   if (code == ncclInProgress) return false;
   channel.underWay.reset();
   if (code != ncclSuccess) {
-    failAll(backendError(failureText(code, "recv")), resultOf(code));
+    failAll(backendError(hostLibrary().failureText(code, "recv")), resultOf(code));
     return false;
   }
   channel.payload ? endPayload(from) : beginPayload(from);
@@ -159,8 +159,8 @@ void PointToPoint::begin(int from, bool payload, const at::Tensor& memory, void*
   Channel& channel = channels_[static_cast<size_t>(from)];
   if (!channel.stream) channel.stream = std::make_shared<Stream>();
   channel.payload = payload;
-  channel.underWay = comm_->issue("recv", channel.stream, [&](ncclComm_t comm, cudaStream_t on) {
-    return library().ncclRecv(to, bytes, ncclUint8, from, comm, on);
+  channel.underWay = comm_->issue("recv", channel.stream, [&](const On& on) {
+    return on.nccl.ncclRecv(to, bytes, ncclUint8, from, on.comm, on.stream);
   });
   Finisher::instance().whenFinished(
       *channel.underWay, [self = weak_from_this(), from, memory, header = channel.header] {

@@ -40,10 +40,16 @@ std::optional<ncclDataType_t> typeOf(at::ScalarType type) {
   }
 }
 
+c10::DeviceType& gpu() {
+  static c10::DeviceType type = c10::DeviceType::CUDA;
+  return type;
+}
+
 void checkTensor(const at::Tensor& tensor, const char* what) {
   TORCH_CHECK(!tensor.is_sparse(), "flexlink: ", what, ": sparse tensors are not supported");
-  TORCH_CHECK(tensor.device().is_cpu(), "flexlink: ", what, ": the tensor is on ", tensor.device(),
-              ", and this build carries tensors on the CPU only");
+  TORCH_CHECK(tensor.device().is_cpu() || tensor.device().type() == gpuType(), "flexlink: ", what,
+              ": the tensor is on ", tensor.device(), ", and only tensors on the CPU and on ",
+              c10::DeviceTypeName(gpuType(), true), " can be carried");
   TORCH_CHECK(tensor.is_contiguous(tensor.suggest_memory_format()), "flexlink: ", what,
               ": Tensors must be contiguous, this one has sizes ", tensor.sizes(), " and strides ",
               tensor.strides());
@@ -104,6 +110,10 @@ std::optional<ncclRedOp_t> opOf(c10d::ReduceOp::RedOpType op, bool integers, boo
 
 }  // namespace
 
+void setGpuType(const std::string& name) { gpu() = c10::Device(name).type(); }
+
+c10::DeviceType gpuType() { return gpu(); }
+
 Elements movable(const at::Tensor& tensor, const char* what) {
   checkTensor(tensor, what);
   std::optional<ncclDataType_t> type = typeOf(tensor.scalar_type());
@@ -142,9 +152,9 @@ Elements Reduction::elements(const at::Tensor& tensor) const {
   return {tensor.data_ptr(), static_cast<size_t>(tensor.numel()) * (pairs_ ? 2 : 1), type_};
 }
 
-ncclResult_t Reduction::makeOp(ncclComm_t comm, ncclRedOp_t* made) const {
+ncclResult_t Reduction::makeOp(const On& on, ncclRedOp_t* made) const {
   void* factor = const_cast<uint8_t*>(factor_.data());  // NCCL's API takes no const
-  return library().ncclRedOpCreatePreMulSum(made, factor, type_, ncclScalarHostImmediate, comm);
+  return on.nccl.ncclRedOpCreatePreMulSum(made, factor, type_, ncclScalarHostImmediate, on.comm);
 }
 
 bool adjacent(const std::vector<at::Tensor>& tensors) {

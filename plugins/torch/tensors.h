@@ -8,7 +8,7 @@
 #include <torch/csrc/distributed/c10d/Types.hpp>
 #include <vector>
 
-#include "library.h"
+#include "communicator.h"
 
 namespace flexlink::pytorch {
 
@@ -19,8 +19,13 @@ struct Elements {
   ncclDataType_t type = ncclUint8;
 };
 
+// Torch's name for GPUs whose memory CUDA knows: "cuda", but for tests.
+void setGpuType(const std::string& name);
+c10::DeviceType gpuType();
+
 // A tensor whose bytes are moved and never added: any type. Types that the library lacks travel as
-// bytes. Throws unless it is dense, contiguous and on the CPU; `what` is the operation's name.
+// bytes. Throws unless it is dense, contiguous and on the CPU or a GPU; `what` is the operation's
+// name.
 Elements movable(const at::Tensor& tensor, const char* what);
 
 // A reduction over tensors of one type, ready to be called.
@@ -33,20 +38,20 @@ class Reduction {
   // As movable(), of the type that the reduction uses: complex numbers are pairs.
   Elements elements(const at::Tensor& tensor) const;
 
-  // Calls `run` with the op; it is one of `comm` where it has a factor.
+  // Calls `run` with the op; it is one of the communicator where it has a factor.
   template <typename Run>
-  ncclResult_t with(ncclComm_t comm, Run&& run) const {
+  ncclResult_t with(const On& on, Run&& run) const {
     if (factor_.empty()) return run(op_);
     ncclRedOp_t made = ncclSum;
-    ncclResult_t result = makeOp(comm, &made);
+    ncclResult_t result = makeOp(on, &made);
     if (result != ncclSuccess) return result;
     result = run(made);
-    library().ncclRedOpDestroy(made, comm);
+    on.nccl.ncclRedOpDestroy(made, on.comm);
     return result;
   }
 
  private:
-  ncclResult_t makeOp(ncclComm_t comm, ncclRedOp_t* made) const;
+  ncclResult_t makeOp(const On& on, ncclRedOp_t* made) const;
   void takeFactor(const c10d::ReduceOp& op, at::ScalarType type);
 
   const char* const what_;

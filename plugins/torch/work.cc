@@ -112,7 +112,7 @@ void Work::writeRecord() const {
 }
 
 void Work::fail(ncclResult_t code) {
-  conclude(backendError(failureText(code, info_.name)), resultOf(code));
+  conclude(backendError(hostLibrary().failureText(code, info_.name)), resultOf(code));
 }
 
 void Work::attendOnce() {

@@ -54,13 +54,15 @@ class Work : public c10d::Work {
   // ended.
   virtual bool advance(std::chrono::microseconds timeout) = 0;
 
+  // The operation has ended; the first call counts.
+  void conclude(std::exception_ptr failure, c10d::WorkResult result);
+
   c10d::WorkResult outcome() const;  // UNKNOWN before the end
+  const WorkInfo& info() const { return info_; }
 
  protected:
   Work(const WorkInfo& info, std::vector<at::Tensor> inputs, std::vector<at::Tensor> outputs);
 
-  // The operation has ended; the first call counts.
-  void conclude(std::exception_ptr failure, c10d::WorkResult result);
   void fail(ncclResult_t code);  // with the library's text; in the thread that heard of it
 
   // Somebody holds a future: see to it that advance() is called when the operation ends.

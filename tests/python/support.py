@@ -20,6 +20,7 @@ def make_thread_gpus(folder: Path) -> dict[str, str]:
         for name in ("thread_gpu", "thread_gpu_api", "cuda_cpu_kernels")
     ]
     flags = ["-std=c++20", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-pthread"]
+    flags.append("-Wl,-soname,libcuda.so.1")  # so that whoever has opened it by path has it by name
     includes = [f"-I{tests}", f"-I{tests.parent / 'native' / 'src'}"]
     library = folder / "libcuda.so.1"
     subprocess.run(

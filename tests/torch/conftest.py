@@ -58,6 +58,34 @@ def four_ranks(pools: Pools, tmp_path: Path) -> Ranks:
     return Ranks(pools, 4, tmp_path)
 
 
+@pytest.fixture(scope="session")
+def gpu_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of ranks whose tensors lie on a GPU."""
+    from torch_gpu import gpu_environment
+
+    return gpu_environment(tmp_path_factory.mktemp("torch_gpu"))
+
+
+@pytest.fixture(scope="session")
+def gpu_pools(zygote: Zygote, gpu_env: dict[str, str]) -> Iterator[Pools]:
+    """Pools of such ranks."""
+    made = Pools(zygote, gpu_env)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session", params=(2, 3), ids=lambda size: f"{size}ranks")
+def gpu_world_size(request: pytest.FixtureRequest) -> int:
+    """The number of ranks on the GPU."""
+    return int(request.param)
+
+
+@pytest.fixture
+def gpu_ranks(gpu_pools: Pools, gpu_world_size: int, tmp_path: Path) -> Ranks:
+    """The test runs with a pool of two and with one of three ranks on one GPU."""
+    return Ranks(gpu_pools, gpu_world_size, tmp_path)
+
+
 @pytest.fixture
 def fresh_ranks(zygote: Zygote, tmp_path: Path) -> Iterator[Fresh]:
     """fresh_ranks(n, "module:function", *args, env={}): ranks that have no process group yet."""

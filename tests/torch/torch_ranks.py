@@ -199,7 +199,7 @@ def expect_all_passed(outcomes: Sequence[Outcome]) -> list[Any]:
 class Pool:
     """Ranks with a process group that run one body after the other."""
 
-    def __init__(self, zygote: Zygote, size: int) -> None:
+    def __init__(self, zygote: Zygote, size: int, extra: Mapping[str, str]) -> None:
         self.zygote, self.size = zygote, size
         self.folder = Path(tempfile.mkdtemp(prefix="flexlink-pool-"))
         self.connections: list[Connection] = []
@@ -208,7 +208,7 @@ class Pool:
             server.listen(size)
             server.settimeout(20)
             (self.folder / "run").mkdir(mode=0o700)
-            env = {**environment(), "FLEXLINK_RUN_DIR": f"{self.folder}/run"}
+            env = {**environment(), "FLEXLINK_RUN_DIR": f"{self.folder}/run", **extra}
             self.pids = zygote.fork({
                 "size": size, "backend": BACKEND, "folder": str(self.folder),
                 "pool": f"{self.folder}/pool", "env": env,
@@ -283,8 +283,8 @@ class Pool:
 class Pools:
     """One pool for each world size, made when first asked for, replaced when a case failed."""
 
-    def __init__(self, zygote: Zygote) -> None:
-        self.zygote = zygote
+    def __init__(self, zygote: Zygote, env: Mapping[str, str] | None = None) -> None:
+        self.zygote, self.env = zygote, env or {}
         self.pools: dict[int, Pool] = {}
 
     def run(self, size: int, target: str, args: Sequence[object], folder: Path,
@@ -293,7 +293,7 @@ class Pools:
         if fresh:
             self.drop(size)
         if size not in self.pools:
-            self.pools[size] = Pool(self.zygote, size)
+            self.pools[size] = Pool(self.zygote, size, self.env)
         try:
             values = self.pools[size].run(target, args, folder, limit)
         except BaseException:

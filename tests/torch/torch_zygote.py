@@ -76,6 +76,8 @@ def be_rank(spec: dict[str, Any], number: int) -> int:
     os.environ.update(RANK=str(number), WORLD_SIZE=str(spec["size"]), LOCAL_RANK=str(number))
     os.chdir(spec["folder"])
     redirect(f"{spec['folder']}/log.{number}")
+    if gpu := os.environ.get("FLEXLINK_TEST_TORCH_GPU"):
+        importlib.import_module("bodies.gpu_device").use(gpu)
     rank = Rank(number, spec["size"], spec["backend"], Path(spec["folder"]))
     if "pool" in spec:
         serve(rank, spec["pool"])

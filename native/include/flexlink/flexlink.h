@@ -36,8 +36,9 @@ typedef void (*flexlinkFunction_t)(void);
  * its own type, whatever FLEXLINK_DEVICE says: one process can have communicators on both. On GPUs
  * calls pass through to the vendor where they do in this process; on host memory they never do.
  * What one device's functions make (ids, communicators, windows, memory, streams, groups) is for
- * the functions of that device. NULL: there is no such function. Where a device cannot be used, the
- * functions that make communicators say why. Any thread. */
+ * the functions of that device. NULL: there is no such function, or on GPUs it is one of this
+ * header and the vendor has none like it. Where a device cannot be used, the functions that make
+ * communicators say why. Any thread. */
 flexlinkFunction_t flexlinkFunctionOn(flexlinkDevice_t device, const char* name);
 
 /* Makes an in-order queue of work on host memory. Any thread may use it, one at a time. */

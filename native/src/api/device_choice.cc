@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// flexlinkFunctionOn: two tables of functions, for host memory and for GPUs, made from the one list.
+// flexlinkFunctionOn: two tables of functions, for host memory and for GPUs, made from the one
+// list.
 #include "api/device_choice.h"
 
 #include <string.h>
@@ -62,6 +63,17 @@ struct Named {
   flexlinkFunction_t gpu;
 };
 
+// Of flexlink.h. What it lacks of NCCL's API answers with an error.
+bool vendorLacks(const char* asked) {
+  const VendorApi* vendor = passThrough();
+  if (vendor == nullptr) return false;
+#define X(result, name, ...) \
+  if (vendor->name == nullptr && strcmp(asked, #name) == 0) return true;
+  FLEXLINK_HOST_FUNCTIONS(X)
+#undef X
+  return false;
+}
+
 flexlinkFunction_t find(const char* asked, bool onGpu) {
   static const Named kFunctions[] = {
 #define X(result, name, ...)                                \
@@ -70,6 +82,7 @@ flexlinkFunction_t find(const char* asked, bool onGpu) {
       FLEXLINK_NCCL_FUNCTIONS(X) FLEXLINK_HOST_FUNCTIONS(X)
 #undef X
   };
+  if (onGpu && vendorLacks(asked)) return nullptr;
   for (const Named& each : kFunctions) {
     if (strcmp(each.name, asked) == 0) return onGpu ? each.gpu : each.host;
   }

@@ -92,8 +92,9 @@ def finish(work: dist.Work | None, async_op: bool) -> None:
 
 
 TABLE = torch.randint(
-    0, 256, (9 << 20,), dtype=torch.uint8, generator=torch.Generator().manual_seed(7)
-)
+    0, 256, (9 << 20,), dtype=torch.uint8, generator=torch.Generator("cpu").manual_seed(7),
+    device="cpu",
+)  # fmt: skip
 
 
 def bits(dtype: torch.dtype, count: int, *keys: int) -> torch.Tensor:
@@ -101,7 +102,7 @@ def bits(dtype: torch.dtype, count: int, *keys: int) -> torch.Tensor:
     three at most and below 10, the last one of two below 100."""
     width = torch.empty(0, dtype=dtype).element_size()
     start = 16 * sum((key + 1) * 11**i for i, key in enumerate(keys, 1))
-    found = TABLE[start : start + count * width].clone()
+    found = TABLE[start : start + count * width].to(torch.get_default_device(), copy=True)
     return found % 2 == 0 if dtype == torch.bool else found.view(dtype)
 
 

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gpu_group.h"
+
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/StreamGuard.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "gpu_watch.h"
+#include "tensors.h"
+
+namespace flexlink::pytorch {
+namespace {
+
+// A limit of the library's own comes first and names who is late.
+constexpr std::chrono::milliseconds kGrace{1000};
+
+c10::impl::VirtualGuardImpl implOf(c10::Device device) {
+  return c10::impl::VirtualGuardImpl(device.type());
+}
+
+// Of older torch nobody can have it.
+template <typename Stream>
+cudaStream_t handleOf(const Stream& stream) {
+  if constexpr (requires { stream.native_handle(); }) {
+    return static_cast<cudaStream_t>(stream.native_handle());
+  } else {
+    TORCH_CHECK(false, "flexlink: tensors on ", stream.device(), " need a newer torch");
+  }
+}
+
+template <typename Impl>
+bool isRecorded(const Impl& impl, const c10::Stream& stream) {
+  if constexpr (requires { impl.isStreamCapturing(stream); }) {
+    return impl.isStreamCapturing(stream);
+  } else {
+    return false;
+  }
+}
+
+ncclUniqueId agreeOnId(const Library& library, const Meeting& meeting) {
+  ncclUniqueId id;
+  if (meeting.rank == 0) {
+    library.check(library.ncclGetUniqueId(&id), "ncclGetUniqueId");
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&id);
+    meeting.store->set(meeting.key, std::vector<uint8_t>(bytes, bytes + sizeof id));
+    return id;
+  }
+  std::vector<uint8_t> bytes = meeting.store->get(meeting.key);
+  TORCH_CHECK(bytes.size() == sizeof id, "flexlink: the store's ", meeting.key, " has ",
+              bytes.size(), " bytes, not ", sizeof id, ": another program uses this store");
+  std::memcpy(&id, bytes.data(), sizeof id);
+  return id;
+}
+
+}  // namespace
+
+std::shared_ptr<Communicator> meet(const Library& library, const Meeting& meeting,
+                                   ncclUniqueId* id) {
+  *id = agreeOnId(library, meeting);
+  auto comm = Communicator::create(library, *id, meeting.rank, meeting.size, meeting.name);
+  if (meeting.rank == 0) meeting.store->deleteKey(meeting.key);
+  return comm;
+}
+
+GpuGroup::GpuGroup(Meeting meeting, c10::Device device, std::chrono::milliseconds timeout)
+    : meeting_(std::move(meeting)),
+      device_(device),
+      timeoutMillis_(timeout.count()),
+      comm_(join(meeting_)),
+      stream_(newStream()) {
+  setTimeout(timeout);
+}
+
+// Without close(): the program ends, and nobody is to wait for a peer that does not come.
+GpuGroup::~GpuGroup() {
+  for (const auto& comm : communicators()) {
+    if (GpuWatch::instance().busy(*comm)) comm->abort();
+  }
+}
+
+std::shared_ptr<Communicator> GpuGroup::join(const Meeting& meeting) const {
+  const c10::DeviceGuard here(device_);
+  ncclUniqueId id;
+  return meet(gpuLibrary(), meeting, &id);
+}
+
+c10::Stream GpuGroup::newStream() const {
+  return implOf(device_).getStreamFromGlobalPool(device_, /*isHighPriority=*/true);
+}
+
+// The stream goes on behind what the caller's own holds now.
+void GpuGroup::follow(const c10::Stream& stream) const {
+  c10::Event start(device_.type());
+  start.record(implOf(device_).getStream(device_));
+  start.block(stream);
+}
+
+std::chrono::milliseconds GpuGroup::limitOf(const WorkInfo& info) const {
+  if (info.timeout.count() > 0) return info.timeout;
+  const std::chrono::milliseconds limit(timeoutMillis_.load(std::memory_order_relaxed));
+  return limit.count() > 0 && ownLimit_.load(std::memory_order_relaxed) ? limit + kGrace : limit;
+}
+
+void GpuGroup::finish(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
+                      const WorkPtr& work) {
+  const c10::impl::VirtualGuardImpl impl = implOf(device_);
+  std::vector<c10::Event> ends;
+  ends.emplace_back(device_.type());
+  ends.back().record(stream);
+  work->enqueued(comm, std::move(ends), limitOf(work->info()),
+                 !isRecorded(impl, impl.getStream(device_)));
+}
+
+GpuGroup::WorkPtr GpuGroup::enqueue(const std::shared_ptr<Communicator>& comm,
+                                    const c10::Stream& stream, WorkPtr work,
+                                    const Communicator::Call& call, std::function<void()> after) {
+  const c10::DeviceGuard here(device_);
+  const char* what = work->info().name;
+  follow(stream);
+  comm->library().check(comm->run(what, handleOf(stream), call), what);
+  if (after) {
+    const c10::StreamGuard behind(stream);
+    after();
+    work->keep(std::move(after));
+  }
+  finish(comm, stream, work);
+  return work;
+}
+
+GpuGroup::WorkPtr GpuGroup::run(const WorkInfo& info, Tensors inputs, Tensors outputs,
+                                const Communicator::Call& call, std::function<void()> after) {
+  if (inBatch()) return addToBatch(info, inputs, outputs, call, std::move(after));
+  // Without the lock: a Work takes the GIL to note its caller, and who has the GIL may want the
+  // lock.
+  auto work = c10::make_intrusive<GpuWork>(info, device_, std::move(inputs), std::move(outputs));
+  std::lock_guard<std::mutex> lock(order_);
+  return enqueue(comm_, stream_, std::move(work), call, std::move(after));
+}
+
+GpuGroup::WorkPtr GpuGroup::send(const WorkInfo& info, const at::Tensor& tensor, int to) {
+  return message(info, {tensor}, {}, to, true);
+}
+
+GpuGroup::WorkPtr GpuGroup::receive(const WorkInfo& info, const at::Tensor& tensor, int from) {
+  return message(info, {}, {tensor}, from, false);
+}
+
+GpuGroup::WorkPtr GpuGroup::message(const WorkInfo& info, Tensors inputs, Tensors outputs, int peer,
+                                    bool sends) {
+  const Elements all = movable(sends ? inputs.front() : outputs.front(), info.name);
+  auto callTo = [all, sends](int whom) {
+    return [all, sends, whom](const On& on) {
+      if (!sends) return on.nccl.ncclRecv(all.data, all.count, all.type, whom, on.comm, on.stream);
+      return on.nccl.ncclSend(all.data, all.count, all.type, whom, on.comm, on.stream);
+    };
+  };
+  if (inBatch()) return addToBatch(info, inputs, outputs, callTo(peer), nullptr);
+  Pair& pair = pairWith(peer);
+  auto work = c10::make_intrusive<GpuWork>(info, device_, std::move(inputs), std::move(outputs));
+  std::lock_guard<std::mutex> lock(order_);
+  return enqueue(pair.comm, sends ? pair.sends : pair.receives, std::move(work),
+                 callTo(peer < meeting_.rank ? 0 : 1), nullptr);
+}
+
+GpuGroup::Pair& GpuGroup::pairWith(int peer) {
+  TORCH_CHECK(peer != meeting_.rank, "flexlink: rank ", peer, " sends to itself");
+  std::lock_guard<std::mutex> lock(pairsMutex_);
+  if (auto found = pairs_.find(peer); found != pairs_.end()) return found->second;
+  Meeting two = meeting_;
+  const auto [low, high] = std::minmax(peer, meeting_.rank);
+  two.key += "/" + std::to_string(low) + "-" + std::to_string(high);
+  two.rank = meeting_.rank == low ? 0 : 1;
+  two.size = 2;
+  std::shared_ptr<Communicator> comm = join(two);
+  comm->setTimeout(std::chrono::milliseconds(timeoutMillis_.load(std::memory_order_relaxed)));
+  return pairs_.emplace(peer, Pair{std::move(comm), newStream(), newStream()}).first->second;
+}
+
+bool GpuGroup::inBatch() {
+  std::lock_guard<std::mutex> lock(order_);
+  return batch_.defined();
+}
+
+void GpuGroup::openBatch(const WorkInfo& info) {
+  auto work = c10::make_intrusive<GpuWork>(info, device_, Tensors(), Tensors());
+  std::lock_guard<std::mutex> lock(order_);
+  const Library& library = comm_->library();
+  library.check(library.ncclGroupStart(), "ncclGroupStart");
+  batch_ = std::move(work);
+}
+
+GpuGroup::WorkPtr GpuGroup::addToBatch(const WorkInfo& info, const Tensors& inputs,
+                                       const Tensors& outputs, const Communicator::Call& call,
+                                       std::function<void()> after) {
+  std::lock_guard<std::mutex> lock(order_);
+  const c10::DeviceGuard here(device_);
+  batch_->add(inputs, outputs);
+  follow(stream_);
+  const ncclResult_t result = comm_->run(info.name, handleOf(stream_), call);
+  if (after) batchAfter_.push_back(std::move(after));
+  if (result == ncclSuccess || result == ncclInProgress) return batch_;
+  const std::string text = comm_->library().failureText(result, info.name);
+  comm_->library().ncclGroupEnd();  // nothing of it runs
+  batch_.reset();
+  batchAfter_.clear();
+  C10_THROW_ERROR(DistBackendError, text);
+}
+
+GpuGroup::WorkPtr GpuGroup::closeBatch() {
+  std::lock_guard<std::mutex> lock(order_);
+  const c10::DeviceGuard here(device_);
+  const WorkPtr work = std::exchange(batch_, {});
+  const auto after = std::exchange(batchAfter_, {});
+  const Library& library = comm_->library();
+  library.check(library.ncclGroupEnd(), "ncclGroupEnd");
+  const c10::StreamGuard behind(stream_);
+  for (const auto& each : after) {
+    each();
+    work->keep(each);
+  }
+  finish(comm_, stream_, work);
+  return work;
+}
+
+void GpuGroup::setTimeout(std::chrono::milliseconds timeout) {
+  timeoutMillis_.store(timeout.count(), std::memory_order_relaxed);
+  for (const auto& comm : communicators()) {
+    ownLimit_.store(comm->setTimeout(timeout), std::memory_order_relaxed);
+  }
+}
+
+std::vector<std::shared_ptr<Communicator>> GpuGroup::communicators() {
+  std::vector<std::shared_ptr<Communicator>> all{comm_};
+  std::lock_guard<std::mutex> lock(pairsMutex_);
+  for (const auto& [peer, pair] : pairs_) all.push_back(pair.comm);
+  return all;
+}
+
+void GpuGroup::close() {
+  for (const auto& comm : communicators()) comm->close();
+}
+
+void GpuGroup::abort() {
+  for (const auto& comm : communicators()) {
+    GpuWatch::instance().fail(*comm, "flexlink: the process group was aborted",
+                              c10d::WorkResult::COMM_ERROR);
+  }
+}
+
+}  // namespace flexlink::pytorch

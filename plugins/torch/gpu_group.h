@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// A process group on a GPU: communicators, and the streams that they work on. As with torch's own
+// backend for GPUs, an operation starts behind what the caller's stream holds, and Work.wait() puts
+// what the caller's stream does next behind it.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+#include <utility>
+#include <vector>
+
+#include "gpu_work.h"
+
+namespace flexlink::pytorch {
+
+// Where the ranks of a communicator find each other.
+struct Meeting {
+  c10::intrusive_ptr<c10d::Store> store;
+  std::string key;  // of this meeting alone
+  int rank = 0;
+  int size = 1;
+  std::string name;  // in logs
+};
+
+// All ranks of the meeting call this; on a GPU it is the calling thread's. The key goes once all
+// have it, so that a later meeting finds none of ours.
+std::shared_ptr<Communicator> meet(const Library& library, const Meeting& meeting,
+                                   ncclUniqueId* id);
+
+// Any thread. One GPU for each rank.
+class GpuGroup {
+ public:
+  using Tensors = std::vector<at::Tensor>;
+  using WorkPtr = c10::intrusive_ptr<GpuWork>;
+
+  // All ranks of the group call this, at their first operation of all ranks.
+  GpuGroup(Meeting meeting, c10::Device device, std::chrono::milliseconds timeout);
+  ~GpuGroup();
+
+  c10::Device device() const { return device_; }
+
+  // `after` follows the operation on its stream.
+  WorkPtr run(const WorkInfo& info, Tensors inputs, Tensors outputs, const Communicator::Call& call,
+              std::function<void()> after);
+
+  // Between two ranks, in the order of the calls on both, without tags. Outside a batch over a
+  // communicator of the two alone, which the first message makes: the others need not come.
+  WorkPtr send(const WorkInfo& info, const at::Tensor& tensor, int to);
+  WorkPtr receive(const WorkInfo& info, const at::Tensor& tensor, int from);
+
+  // What is called until closeBatch() becomes one group of the library's and one piece of work,
+  // `info`'s, which each of those calls gives.
+  void openBatch(const WorkInfo& info);
+  bool inBatch();
+  WorkPtr closeBatch();
+
+  void setTimeout(std::chrono::milliseconds timeout);
+  ncclResult_t asyncError() const { return comm_->asyncError(); }
+  void close();  // waits for the work
+  void abort();
+
+ private:
+  struct Pair {
+    std::shared_ptr<Communicator> comm;
+    c10::Stream sends;
+    c10::Stream receives;
+  };
+
+  std::shared_ptr<Communicator> join(const Meeting& meeting) const;
+  c10::Stream newStream() const;
+  WorkPtr message(const WorkInfo& info, Tensors inputs, Tensors outputs, int peer, bool sends);
+  Pair& pairWith(int peer);
+  WorkPtr enqueue(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
+                  WorkPtr work, const Communicator::Call& call, std::function<void()> after);
+  WorkPtr addToBatch(const WorkInfo& info, const Tensors& inputs, const Tensors& outputs,
+                     const Communicator::Call& call, std::function<void()> after);
+  void follow(const c10::Stream& stream) const;
+  void finish(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
+              const WorkPtr& work);
+  std::chrono::milliseconds limitOf(const WorkInfo& info) const;
+  std::vector<std::shared_ptr<Communicator>> communicators();
+
+  const Meeting meeting_;
+  const c10::Device device_;
+  std::atomic<int64_t> timeoutMillis_;  // relaxed
+  std::atomic<bool> ownLimit_{false};   // the library itself ends what does not move; relaxed
+  const std::shared_ptr<Communicator> comm_;
+  const c10::Stream stream_;
+  std::mutex order_;  // guards the batch; operations reach their stream in the order of the calls
+  WorkPtr batch_;
+  std::vector<std::function<void()>> batchAfter_;
+  std::mutex pairsMutex_;  // guards pairs_; held while a pair meets
+  std::map<int, Pair> pairs_;
+};
+
+}  // namespace flexlink::pytorch

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gpu_work.h"
+
+#include <c10/core/StreamGuard.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "gpu_watch.h"
+
+namespace flexlink::pytorch {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using Clock = GpuTrace::Clock;
+
+constexpr microseconds kPoll{50};
+
+c10::impl::VirtualGuardImpl implOf(c10::Device device) {
+  return c10::impl::VirtualGuardImpl(device.type());
+}
+
+}  // namespace
+
+bool GpuTrace::over() const {
+  return std::all_of(ends.begin(), ends.end(), [](const c10::Event& end) { return end.query(); });
+}
+
+void GpuTrace::keep(std::vector<at::Tensor> tensors) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::move(tensors.begin(), tensors.end(), std::back_inserter(tensors_));
+}
+
+void GpuTrace::keep(std::function<void()> closure) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  closures_.push_back(std::move(closure));
+}
+
+// They are destroyed without the lock: a tensor's end may run code of the user's.
+void GpuTrace::letGo() {
+  std::vector<at::Tensor> tensors;
+  std::vector<std::function<void()>> closures;
+  std::lock_guard<std::mutex> lock(mutex_);
+  tensors.swap(tensors_);
+  closures.swap(closures_);
+}
+
+GpuWork::GpuWork(const WorkInfo& info, c10::Device device, std::vector<at::Tensor> inputs,
+                 std::vector<at::Tensor> outputs)
+    : Work(info, std::move(inputs), std::move(outputs)),
+      device_(device),
+      trace_(std::make_shared<GpuTrace>()) {
+  trace_->record = record_;
+  trace_->keep(std::move(inputs_));
+  trace_->keep(outputs_);
+  inputs_.clear();
+}
+
+void GpuWork::add(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs) {
+  trace_->keep(inputs);
+  trace_->keep(outputs);
+  outputs_.insert(outputs_.end(), outputs.begin(), outputs.end());
+}
+
+void GpuWork::enqueued(std::shared_ptr<Communicator> comm, std::vector<c10::Event> ends,
+                       milliseconds limit, bool watched) {
+  trace_->comm = std::move(comm);
+  trace_->ends = std::move(ends);
+  trace_->what = "rank " + std::to_string(info_.rank) + ": " + info_.name + " (operation " +
+                 std::to_string(info_.seq) + " of its group)";
+  trace_->latest = limit.count() > 0 ? Clock::now() + limit : Clock::time_point::max();
+  trace_->work = c10::weak_intrusive_ptr<Work>(c10::intrusive_ptr<Work>::reclaim_copy(this));
+  onStreams_.store(true, std::memory_order_release);
+  if (watched) return GpuWatch::instance().follow(trace_);
+  trace_->letGo();  // the graph's memory is the program's to keep
+  conclude(nullptr, c10d::WorkResult::SUCCESS);
+}
+
+void GpuWork::orderCaller() {
+  const c10::Stream mine = implOf(device_).getStream(device_);
+  for (const c10::Event& end : trace_->ends) end.block(mine);
+}
+
+bool GpuWork::wait(milliseconds timeout) {
+  if (!onStreams_.load(std::memory_order_acquire)) return true;  // inside a batch
+  if (timeout != kNoTimeout || info_.type == c10d::OpType::BARRIER) Work::wait(timeout);
+  if (std::exception_ptr failure = exception()) std::rethrow_exception(failure);
+  orderCaller();
+  trace_->letGo();
+  return true;
+}
+
+bool GpuWork::advance(microseconds timeout) {
+  const Clock::time_point end = Clock::now() + timeout;
+  for (;;) {
+    if (ended()) return true;
+    if (!onStreams_.load(std::memory_order_acquire)) return false;
+    if (trace_->over()) {
+      GpuWatch::conclude(*trace_);
+      return true;
+    }
+    if (timeout.count() >= 0 && Clock::now() >= end) return false;
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+// It is complete at once, as torch's own for GPUs are: whoever takes its value is ordered behind
+// the operation by events, which a stream that holds nothing else records.
+c10::intrusive_ptr<c10::ivalue::Future> GpuWork::getFuture() {
+  std::lock_guard<std::mutex> lock(futureMutex_);
+  if (gpuFuture_) return gpuFuture_;
+  gpuFuture_ = c10::make_intrusive<c10::ivalue::Future>(
+      c10::ListType::create(c10::TensorType::get()), std::vector<c10::Device>{device_});
+  if (std::exception_ptr failure = exception()) {
+    gpuFuture_->setError(failure);
+    return gpuFuture_;
+  }
+  const c10::Stream behind = implOf(device_).getStreamFromGlobalPool(device_);
+  const c10::StreamGuard guard(behind);
+  orderCaller();
+  gpuFuture_->markCompleted(c10::IValue(outputs_));
+  return gpuFuture_;
+}
+
+std::string GpuWork::awaited() const {
+  const int rank = trace_->comm->waitsFor();
+  return rank < 0 ? "" : " It waits for rank " + std::to_string(rank) + " of the group.";
+}
+
+}  // namespace flexlink::pytorch
