@@ -127,13 +127,12 @@ at::Device Backend::deviceOf(const WorkInfo& what, const Tensors& some, const Te
   return device.value_or(at::Device(at::kCPU));
 }
 
-// The first call for a device is one of all ranks.
 GpuGroup& Backend::gpu(at::Device device) {
   std::lock_guard<std::mutex> lock(gpuMutex_);
   if (!gpu_) {
     const Meeting meeting{group_.store, group_.key + "gpu", rank_, size_, group_.name};
     const std::chrono::milliseconds limit(timeoutMillis_.load(std::memory_order_relaxed));
-    gpu_ = std::make_unique<GpuGroup>(meeting, device, limit);
+    gpu_ = std::make_shared<GpuGroup>(meeting, device, limit);
   }
   TORCH_CHECK(gpu_->device() == device, "flexlink: a tensor on ", device,
               " in a group that this rank uses on ", gpu_->device(),

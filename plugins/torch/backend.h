@@ -134,8 +134,8 @@ class Backend final : public Announced<c10d::Backend> {
   std::atomic<uint64_t> messagesSoFar_{0};
   std::atomic<uint64_t> barriers_{0};  // monitored ones
   std::atomic<int64_t> timeoutMillis_;
-  std::mutex gpuMutex_;  // guards the next; held while the ranks meet
-  std::unique_ptr<GpuGroup> gpu_;
+  std::mutex gpuMutex_;  // guards the next
+  std::shared_ptr<GpuGroup> gpu_;
   std::mutex coalescingMutex_;  // guards the next two
   bool coalescing_ = false;
   std::vector<c10::intrusive_ptr<Work>> coalesced_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 
 #include "gpu_watch.h"
 #include "tensors.h"
@@ -68,10 +69,7 @@ GpuGroup::GpuGroup(Meeting meeting, c10::Device device, std::chrono::millisecond
     : meeting_(std::move(meeting)),
       device_(device),
       timeoutMillis_(timeout.count()),
-      comm_(join(meeting_)),
-      stream_(newStream()) {
-  setTimeout(timeout);
-}
+      stream_(newStream()) {}
 
 // Without close(): the program ends, and nobody is to wait for a peer that does not come.
 GpuGroup::~GpuGroup() {
@@ -86,15 +84,40 @@ std::shared_ptr<Communicator> GpuGroup::join(const Meeting& meeting) const {
   return meet(gpuLibrary(), meeting, &id);
 }
 
+// The communicator of all ranks, who meet now if they have not.
+std::shared_ptr<Communicator> GpuGroup::whole() {
+  std::lock_guard<std::mutex> meeting(meetingMutex_);
+  if (auto met = wholeIfMet()) return met;
+  std::shared_ptr<Communicator> comm = join(meeting_);
+  limit(comm.get());
+  std::lock_guard<std::mutex> lock(wholeMutex_);
+  return whole_ = std::move(comm);
+}
+
+std::shared_ptr<Communicator> GpuGroup::wholeIfMet() {
+  std::lock_guard<std::mutex> lock(wholeMutex_);
+  return whole_;
+}
+
+void GpuGroup::limit(Communicator* comm) {
+  const std::chrono::milliseconds timeout(timeoutMillis_.load(std::memory_order_relaxed));
+  ownLimit_.store(comm->setTimeout(timeout), std::memory_order_relaxed);
+}
+
+ncclResult_t GpuGroup::asyncError() {
+  const std::shared_ptr<Communicator> met = wholeIfMet();
+  return met ? met->asyncError() : ncclSuccess;
+}
+
 c10::Stream GpuGroup::newStream() const {
   return implOf(device_).getStreamFromGlobalPool(device_, /*isHighPriority=*/true);
 }
 
-// The stream goes on behind what the caller's own holds now.
-void GpuGroup::follow(const c10::Stream& stream) const {
+// What the caller's stream holds now: an operation starts behind it.
+c10::Event GpuGroup::now() const {
   c10::Event start(device_.type());
   start.record(implOf(device_).getStream(device_));
-  start.block(stream);
+  return start;
 }
 
 std::chrono::milliseconds GpuGroup::limitOf(const WorkInfo& info) const {
@@ -113,12 +136,13 @@ void GpuGroup::finish(const std::shared_ptr<Communicator>& comm, const c10::Stre
                  !isRecorded(impl, impl.getStream(device_)));
 }
 
-GpuGroup::WorkPtr GpuGroup::enqueue(const std::shared_ptr<Communicator>& comm,
-                                    const c10::Stream& stream, WorkPtr work,
-                                    const Communicator::Call& call, std::function<void()> after) {
+// With order_.
+void GpuGroup::enqueue(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
+                       const c10::Event& start, const WorkPtr& work, const Communicator::Call& call,
+                       std::function<void()> after) {
   const c10::DeviceGuard here(device_);
   const char* what = work->info().name;
-  follow(stream);
+  start.block(stream);
   comm->library().check(comm->run(what, handleOf(stream), call), what);
   if (after) {
     const c10::StreamGuard behind(stream);
@@ -126,7 +150,6 @@ GpuGroup::WorkPtr GpuGroup::enqueue(const std::shared_ptr<Communicator>& comm,
     work->keep(std::move(after));
   }
   finish(comm, stream, work);
-  return work;
 }
 
 GpuGroup::WorkPtr GpuGroup::run(const WorkInfo& info, Tensors inputs, Tensors outputs,
@@ -135,8 +158,10 @@ GpuGroup::WorkPtr GpuGroup::run(const WorkInfo& info, Tensors inputs, Tensors ou
   // Without the lock: a Work takes the GIL to note its caller, and who has the GIL may want the
   // lock.
   auto work = c10::make_intrusive<GpuWork>(info, device_, std::move(inputs), std::move(outputs));
+  const std::shared_ptr<Communicator> comm = whole();
   std::lock_guard<std::mutex> lock(order_);
-  return enqueue(comm_, stream_, std::move(work), call, std::move(after));
+  enqueue(comm, stream_, now(), work, call, std::move(after));
+  return work;
 }
 
 GpuGroup::WorkPtr GpuGroup::send(const WorkInfo& info, const at::Tensor& tensor, int to) {
@@ -157,14 +182,31 @@ GpuGroup::WorkPtr GpuGroup::message(const WorkInfo& info, Tensors inputs, Tensor
     };
   };
   if (inBatch()) return addToBatch(info, inputs, outputs, callTo(peer), nullptr);
-  Pair& pair = pairWith(peer);
+  const std::shared_ptr<Pair> pair = pairWith(peer);
   auto work = c10::make_intrusive<GpuWork>(info, device_, std::move(inputs), std::move(outputs));
-  std::lock_guard<std::mutex> lock(order_);
-  return enqueue(pair.comm, sends ? pair.sends : pair.receives, std::move(work),
-                 callTo(peer < meeting_.rank ? 0 : 1), nullptr);
+  auto start = std::make_shared<c10::Event>(now());
+  auto post = [this, pair, work, start, call = callTo(peer < meeting_.rank ? 0 : 1), sends] {
+    if (pair->failure) std::rethrow_exception(pair->failure);
+    std::lock_guard<std::mutex> lock(order_);
+    enqueue(pair->comm, sends ? pair->sends : pair->receives, *start, work, call, nullptr);
+  };
+  std::lock_guard<std::mutex> lock(pair->mutex);
+  if (pair->comm || pair->failure) {
+    post();
+    return work;
+  }
+  work->deferred();
+  pair->later.push_back([work, post] {
+    try {
+      post();
+    } catch (...) {
+      work->conclude(std::current_exception(), c10d::WorkResult::COMM_ERROR);
+    }
+  });
+  return work;
 }
 
-GpuGroup::Pair& GpuGroup::pairWith(int peer) {
+std::shared_ptr<GpuGroup::Pair> GpuGroup::pairWith(int peer) {
   TORCH_CHECK(peer != meeting_.rank, "flexlink: rank ", peer, " sends to itself");
   std::lock_guard<std::mutex> lock(pairsMutex_);
   if (auto found = pairs_.find(peer); found != pairs_.end()) return found->second;
@@ -173,9 +215,26 @@ GpuGroup::Pair& GpuGroup::pairWith(int peer) {
   two.key += "/" + std::to_string(low) + "-" + std::to_string(high);
   two.rank = meeting_.rank == low ? 0 : 1;
   two.size = 2;
-  std::shared_ptr<Communicator> comm = join(two);
-  comm->setTimeout(std::chrono::milliseconds(timeoutMillis_.load(std::memory_order_relaxed)));
-  return pairs_.emplace(peer, Pair{std::move(comm), newStream(), newStream()}).first->second;
+  auto pair = std::shared_ptr<Pair>(new Pair{{}, {}, {}, {}, newStream(), newStream()});
+  pairs_.emplace(peer, pair);
+  std::thread([self = shared_from_this(), pair, two] { self->meetPeer(pair, two); }).detach();
+  return pair;
+}
+
+// On a thread of its own, which ends with it; what has been posted meanwhile follows.
+void GpuGroup::meetPeer(const std::shared_ptr<Pair>& pair, const Meeting& two) {
+  std::shared_ptr<Communicator> comm;
+  std::exception_ptr failure;
+  try {
+    comm = join(two);
+    limit(comm.get());
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  std::lock_guard<std::mutex> lock(pair->mutex);
+  pair->comm = std::move(comm);
+  pair->failure = failure;
+  for (const auto& each : std::exchange(pair->later, {})) each();
 }
 
 bool GpuGroup::inBatch() {
@@ -185,8 +244,8 @@ bool GpuGroup::inBatch() {
 
 void GpuGroup::openBatch(const WorkInfo& info) {
   auto work = c10::make_intrusive<GpuWork>(info, device_, Tensors(), Tensors());
+  const Library& library = whole()->library();  // in a group nobody can meet
   std::lock_guard<std::mutex> lock(order_);
-  const Library& library = comm_->library();
   library.check(library.ncclGroupStart(), "ncclGroupStart");
   batch_ = std::move(work);
 }
@@ -197,12 +256,13 @@ GpuGroup::WorkPtr GpuGroup::addToBatch(const WorkInfo& info, const Tensors& inpu
   std::lock_guard<std::mutex> lock(order_);
   const c10::DeviceGuard here(device_);
   batch_->add(inputs, outputs);
-  follow(stream_);
-  const ncclResult_t result = comm_->run(info.name, handleOf(stream_), call);
+  now().block(stream_);
+  const std::shared_ptr<Communicator> comm = whole();
+  const ncclResult_t result = comm->run(info.name, handleOf(stream_), call);
   if (after) batchAfter_.push_back(std::move(after));
   if (result == ncclSuccess || result == ncclInProgress) return batch_;
-  const std::string text = comm_->library().failureText(result, info.name);
-  comm_->library().ncclGroupEnd();  // nothing of it runs
+  const std::string text = comm->library().failureText(result, info.name);
+  comm->library().ncclGroupEnd();  // nothing of it runs
   batch_.reset();
   batchAfter_.clear();
   C10_THROW_ERROR(DistBackendError, text);
@@ -213,28 +273,31 @@ GpuGroup::WorkPtr GpuGroup::closeBatch() {
   const c10::DeviceGuard here(device_);
   const WorkPtr work = std::exchange(batch_, {});
   const auto after = std::exchange(batchAfter_, {});
-  const Library& library = comm_->library();
+  const std::shared_ptr<Communicator> comm = whole();
+  const Library& library = comm->library();
   library.check(library.ncclGroupEnd(), "ncclGroupEnd");
   const c10::StreamGuard behind(stream_);
   for (const auto& each : after) {
     each();
     work->keep(each);
   }
-  finish(comm_, stream_, work);
+  finish(comm, stream_, work);
   return work;
 }
 
 void GpuGroup::setTimeout(std::chrono::milliseconds timeout) {
   timeoutMillis_.store(timeout.count(), std::memory_order_relaxed);
-  for (const auto& comm : communicators()) {
-    ownLimit_.store(comm->setTimeout(timeout), std::memory_order_relaxed);
-  }
+  for (const auto& comm : communicators()) limit(comm.get());
 }
 
 std::vector<std::shared_ptr<Communicator>> GpuGroup::communicators() {
-  std::vector<std::shared_ptr<Communicator>> all{comm_};
+  std::vector<std::shared_ptr<Communicator>> all;
+  if (auto met = wholeIfMet()) all.push_back(std::move(met));
   std::lock_guard<std::mutex> lock(pairsMutex_);
-  for (const auto& [peer, pair] : pairs_) all.push_back(pair.comm);
+  for (const auto& [peer, pair] : pairs_) {
+    std::lock_guard<std::mutex> met(pair->mutex);
+    if (pair->comm) all.push_back(pair->comm);
+  }
   return all;
 }
 

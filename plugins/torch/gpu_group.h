@@ -32,12 +32,12 @@ std::shared_ptr<Communicator> meet(const Library& library, const Meeting& meetin
                                    ncclUniqueId* id);
 
 // Any thread. One GPU for each rank.
-class GpuGroup {
+class GpuGroup : public std::enable_shared_from_this<GpuGroup> {
  public:
   using Tensors = std::vector<at::Tensor>;
   using WorkPtr = c10::intrusive_ptr<GpuWork>;
 
-  // All ranks of the group call this, at their first operation of all ranks.
+  // The ranks meet at their first operation of all ranks.
   GpuGroup(Meeting meeting, c10::Device device, std::chrono::milliseconds timeout);
   ~GpuGroup();
 
@@ -48,7 +48,8 @@ class GpuGroup {
               std::function<void()> after);
 
   // Between two ranks, in the order of the calls on both, without tags. Outside a batch over a
-  // communicator of the two alone, which the first message makes: the others need not come.
+  // communicator of the two alone, which the first message makes, and nobody waits meanwhile: the
+  // others need not come, and on a ring each may send first.
   WorkPtr send(const WorkInfo& info, const at::Tensor& tensor, int to);
   WorkPtr receive(const WorkInfo& info, const at::Tensor& tensor, int from);
 
@@ -59,28 +60,36 @@ class GpuGroup {
   WorkPtr closeBatch();
 
   void setTimeout(std::chrono::milliseconds timeout);
-  ncclResult_t asyncError() const { return comm_->asyncError(); }
-  void close();  // waits for the work
+  ncclResult_t asyncError();  // ncclSuccess before the ranks have met
+  void close();               // waits for the work
   void abort();
 
  private:
   struct Pair {
-    std::shared_ptr<Communicator> comm;
+    std::mutex mutex;                          // guards the next three; before order_
+    std::shared_ptr<Communicator> comm;        // null: the two have not met
+    std::vector<std::function<void()>> later;  // messages until then, in their order
+    std::exception_ptr failure;                // why they never will
     c10::Stream sends;
     c10::Stream receives;
   };
 
   std::shared_ptr<Communicator> join(const Meeting& meeting) const;
+  std::shared_ptr<Communicator> whole();
+  std::shared_ptr<Communicator> wholeIfMet();
   c10::Stream newStream() const;
   WorkPtr message(const WorkInfo& info, Tensors inputs, Tensors outputs, int peer, bool sends);
-  Pair& pairWith(int peer);
-  WorkPtr enqueue(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
-                  WorkPtr work, const Communicator::Call& call, std::function<void()> after);
+  std::shared_ptr<Pair> pairWith(int peer);
+  void meetPeer(const std::shared_ptr<Pair>& pair, const Meeting& two);
+  c10::Event now() const;
+  void enqueue(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
+               const c10::Event& start, const WorkPtr& work, const Communicator::Call& call,
+               std::function<void()> after);
   WorkPtr addToBatch(const WorkInfo& info, const Tensors& inputs, const Tensors& outputs,
                      const Communicator::Call& call, std::function<void()> after);
-  void follow(const c10::Stream& stream) const;
   void finish(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
               const WorkPtr& work);
+  void limit(Communicator* comm);
   std::chrono::milliseconds limitOf(const WorkInfo& info) const;
   std::vector<std::shared_ptr<Communicator>> communicators();
 
@@ -88,13 +97,15 @@ class GpuGroup {
   const c10::Device device_;
   std::atomic<int64_t> timeoutMillis_;  // relaxed
   std::atomic<bool> ownLimit_{false};   // the library itself ends what does not move; relaxed
-  const std::shared_ptr<Communicator> comm_;
+  std::mutex meetingMutex_;             // held while the ranks meet
+  std::mutex wholeMutex_;               // guards the next
+  std::shared_ptr<Communicator> whole_;
   const c10::Stream stream_;
   std::mutex order_;  // guards the batch; operations reach their stream in the order of the calls
   WorkPtr batch_;
   std::vector<std::function<void()>> batchAfter_;
-  std::mutex pairsMutex_;  // guards pairs_; held while a pair meets
-  std::map<int, Pair> pairs_;
+  std::mutex pairsMutex_;  // guards pairs_
+  std::map<int, std::shared_ptr<Pair>> pairs_;
 };
 
 }  // namespace flexlink::pytorch

@@ -13,8 +13,6 @@ namespace {
 
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
-using Clock = GpuTrace::Clock;
-
 constexpr microseconds kPoll{50};
 
 c10::impl::VirtualGuardImpl implOf(c10::Device device) {
@@ -77,13 +75,27 @@ void GpuWork::enqueued(std::shared_ptr<Communicator> comm, std::vector<c10::Even
   conclude(nullptr, c10d::WorkResult::SUCCESS);
 }
 
+// A part of a batch has no ends yet.
 void GpuWork::orderCaller() {
   const c10::Stream mine = implOf(device_).getStream(device_);
   for (const c10::Event& end : trace_->ends) end.block(mine);
 }
 
+// True: it lies on streams, or has failed before.
+bool GpuWork::awaitStreams(Clock::time_point end) {
+  while (!onStreams_.load(std::memory_order_acquire) && !ended()) {
+    if (Clock::now() >= end) return false;
+    std::this_thread::sleep_for(kPoll);
+  }
+  return true;
+}
+
 bool GpuWork::wait(milliseconds timeout) {
-  if (!onStreams_.load(std::memory_order_acquire)) return true;  // inside a batch
+  if (deferred_.load(std::memory_order_relaxed)) {
+    awaitStreams(timeout == kNoTimeout ? Clock::time_point::max() : Clock::now() + timeout);
+  } else if (!onStreams_.load(std::memory_order_acquire)) {
+    return true;  // inside a batch
+  }
   if (timeout != kNoTimeout || info_.type == c10d::OpType::BARRIER) Work::wait(timeout);
   if (std::exception_ptr failure = exception()) std::rethrow_exception(failure);
   orderCaller();
@@ -92,15 +104,18 @@ bool GpuWork::wait(milliseconds timeout) {
 }
 
 bool GpuWork::advance(microseconds timeout) {
-  const Clock::time_point end = Clock::now() + timeout;
+  const Clock::time_point end =
+      timeout.count() < 0 ? Clock::time_point::max() : Clock::now() + timeout;
+  if (!awaitStreams(deferred_.load(std::memory_order_relaxed) ? end : Clock::time_point::min())) {
+    return false;
+  }
   for (;;) {
     if (ended()) return true;
-    if (!onStreams_.load(std::memory_order_acquire)) return false;
     if (trace_->over()) {
       GpuWatch::conclude(*trace_);
       return true;
     }
-    if (timeout.count() >= 0 && Clock::now() >= end) return false;
+    if (Clock::now() >= end) return false;
     std::this_thread::sleep_for(kPoll);
   }
 }
@@ -112,6 +127,7 @@ c10::intrusive_ptr<c10::ivalue::Future> GpuWork::getFuture() {
   if (gpuFuture_) return gpuFuture_;
   gpuFuture_ = c10::make_intrusive<c10::ivalue::Future>(
       c10::ListType::create(c10::TensorType::get()), std::vector<c10::Device>{device_});
+  if (deferred_.load(std::memory_order_relaxed)) awaitStreams(Clock::time_point::max());
   if (std::exception_ptr failure = exception()) {
     gpuFuture_->setError(failure);
     return gpuFuture_;
@@ -123,7 +139,12 @@ c10::intrusive_ptr<c10::ivalue::Future> GpuWork::getFuture() {
   return gpuFuture_;
 }
 
+int GpuWork::sourceRank() const {
+  return info_.type == c10d::OpType::RECV ? info_.peer : Work::sourceRank();
+}
+
 std::string GpuWork::awaited() const {
+  if (!trace_->comm) return " Its ranks have not met.";
   const int rank = trace_->comm->waitsFor();
   return rank < 0 ? "" : " It waits for rank " + std::to_string(rank) + " of the group.";
 }

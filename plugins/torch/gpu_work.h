@@ -36,9 +36,11 @@ struct GpuTrace {
   std::vector<std::function<void()>> closures_;  // with tensors of theirs
 };
 
-// Any thread. Before enqueued() there is nothing to wait for.
+// Any thread. Before enqueued() a part of a batch has nothing to wait for.
 class GpuWork final : public Work {
  public:
+  using Clock = GpuTrace::Clock;
+
   GpuWork(const WorkInfo& info, c10::Device device, std::vector<at::Tensor> inputs,
           std::vector<at::Tensor> outputs);
 
@@ -46,6 +48,9 @@ class GpuWork final : public Work {
   // not while the streams are recorded into a graph.
   void enqueued(std::shared_ptr<Communicator> comm, std::vector<c10::Event> ends,
                 std::chrono::milliseconds limit, bool watched);
+
+  // It will be enqueued by another thread, or fail: who waits does so for that, too.
+  void deferred() { deferred_.store(true, std::memory_order_relaxed); }
 
   // More of what the operation uses and fills, before enqueued().
   void add(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor>& outputs);
@@ -56,15 +61,19 @@ class GpuWork final : public Work {
   bool wait(std::chrono::milliseconds timeout) override;
   c10::intrusive_ptr<c10::ivalue::Future> getFuture() override;
   bool advance(std::chrono::microseconds timeout) override;
+  int sourceRank() const override;
+  virtual void blockCurrentStream() { wait(kNoTimeout); }  // of torch 2.9's base it is none
 
  private:
   void attend() override {}  // the watch does
   std::string awaited() const override;
   void orderCaller();
+  bool awaitStreams(Clock::time_point end);
 
   const c10::Device device_;
   const std::shared_ptr<GpuTrace> trace_;
   std::atomic<bool> onStreams_{false};  // release in enqueued(), acquire by those who wait
+  std::atomic<bool> deferred_{false};   // relaxed: set before anybody else has the Work
   std::mutex futureMutex_;              // guards the next
   c10::intrusive_ptr<c10::ivalue::Future> gpuFuture_;
 };

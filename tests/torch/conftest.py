@@ -74,7 +74,7 @@ def gpu_pools(zygote: Zygote, gpu_env: dict[str, str]) -> Iterator[Pools]:
     made.close()
 
 
-@pytest.fixture(scope="session", params=(2, 3), ids=lambda size: f"{size}ranks")
+@pytest.fixture(scope="session", params=(2, 4), ids=lambda size: f"{size}ranks")
 def gpu_world_size(request: pytest.FixtureRequest) -> int:
     """The number of ranks on the GPU."""
     return int(request.param)
@@ -82,8 +82,14 @@ def gpu_world_size(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def gpu_ranks(gpu_pools: Pools, gpu_world_size: int, tmp_path: Path) -> Ranks:
-    """The test runs with a pool of two and with one of three ranks on one GPU."""
+    """The test runs with a pool of two and with one of four ranks on one GPU."""
     return Ranks(gpu_pools, gpu_world_size, tmp_path)
+
+
+@pytest.fixture
+def two_gpu_ranks(gpu_pools: Pools, tmp_path: Path) -> Ranks:
+    """The pool of two on one GPU."""
+    return Ranks(gpu_pools, 2, tmp_path)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@
 #include <torch/extension.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <mutex>
@@ -188,7 +189,16 @@ DeviceAllocator allocator;
 struct Hooks final : at::PrivateUse1HooksInterface {
   bool isBuilt() const override { return true; }
   bool isAvailable() const override { return true; }
+  c10::Allocator* getPinnedMemoryAllocator() const override { return at::getCPUAllocator(); }
+  bool isPinnedPtr(const void*) const override { return false; }
   bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
+  void resizePrivateUse1Bytes(const c10::Storage& storage, size_t bytes) const override {
+    c10::DataPtr fresh = allocator.allocate(bytes);
+    const size_t kept = std::min(bytes, storage.nbytes());
+    if (kept != 0) allocator.copy_data(fresh.get(), storage.data(), kept);
+    storage.unsafeGetStorageImpl()->set_data_ptr_noswap(std::move(fresh));
+    storage.unsafeGetStorageImpl()->set_nbytes(bytes);
+  }
   c10::DeviceIndex deviceCount() const override { return Guard().deviceCount(); }
   void setCurrentDevice(c10::DeviceIndex device) const override { enter(device); }
   c10::DeviceIndex getCurrentDevice() const override { return current; }

@@ -62,6 +62,11 @@ class Rank:
         return self.kept["part"]
 
 
+def device_type() -> str:
+    """Where this rank's tensors lie: "cpu", or what gpu_device.use() has chosen."""
+    return torch.get_default_device().type
+
+
 def dtype_of(name: str) -> torch.dtype:
     """float32 → torch.float32."""
     found = getattr(torch, name)

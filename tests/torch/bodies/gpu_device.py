@@ -22,13 +22,13 @@ def use(where: str) -> None:
     Args:
         where: "cuda", or the folder of libcuda.so.1 and of the module that makes it torch's "gpu".
     """
-    name = where if where == "cuda" else _device_of_threads(where)
     index = int(os.environ["RANK"]) % int(os.environ.get("FAKE_GPUS", "1"))
+    name = where if where == "cuda" else _device_of_threads(where, index)
     getattr(torch, name).set_device(index)
     torch.set_default_device(f"{name}:{index}")
 
 
-def _device_of_threads(folder: str) -> str:
+def _device_of_threads(folder: str, index: int) -> str:
     ctypes.CDLL(f"{folder}/libcuda.so.1")  # from now on the one of that name
     torch.utils.rename_privateuse1_backend("gpu")
     loader = importlib.machinery.ExtensionFileLoader(
@@ -39,6 +39,7 @@ def _device_of_threads(folder: str) -> str:
     native = importlib.util.module_from_spec(spec)
     loader.exec_module(native)
     module = types.ModuleType("torch.gpu")
+    device = f"gpu:{index}"
     functions = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
@@ -48,6 +49,10 @@ def _device_of_threads(folder: str) -> str:
         "current_device": native.current_device,
         "set_device": native.set_device,
         "synchronize": lambda device=None: native.synchronize(),
+        "current_stream": lambda device=None: torch.accelerator.current_stream(),
+        "stream": lambda stream: stream,  # which is a context
+        "Stream": lambda *args, **options: torch.Stream(device=device),
+        "Event": lambda **options: torch.Event(device=device),
     }
     for key, function in functions.items():
         setattr(module, key, function)

@@ -11,7 +11,7 @@ import torch.distributed.nn.functional as autograd
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
-from bodies.common import Rank, numbers, same
+from bodies.common import Rank, device_type, numbers, same
 
 
 def whole(shape: tuple[int, ...], key: int) -> torch.Tensor:
@@ -21,7 +21,7 @@ def whole(shape: tuple[int, ...], key: int) -> torch.Tensor:
 
 def dtensor(rank: Rank) -> None:
     """Every change of placement, uneven shards too, and products, compared with plain tensors."""
-    mesh = init_device_mesh("cpu", (rank.size,))
+    mesh = init_device_mesh(device_type(), (rank.size,))
     for rows in (8, 7, rank.size - 1):
         plain = whole((rows, 9), rows)
         placements = (Shard(0), Shard(1), Replicate())
@@ -41,7 +41,7 @@ def dtensor(rank: Rank) -> None:
 
 def dtensor_grid(rank: Rank) -> None:
     """A mesh of two dimensions: its groups, and placements over both."""
-    mesh = init_device_mesh("cpu", (2, rank.size // 2), mesh_dim_names=("a", "b"))
+    mesh = init_device_mesh(device_type(), (2, rank.size // 2), mesh_dim_names=("a", "b"))
     for name in ("a", "b"):
         x = torch.ones(5)
         dist.all_reduce(x, group=mesh[name].get_group())
@@ -133,7 +133,7 @@ def gradients(rank: Rank) -> None:
 
 def checkpoint(rank: Rank, asynchronous: bool) -> None:
     """Saved in one placement, loaded in another; plain tensors and other values beside."""
-    mesh = init_device_mesh("cpu", (rank.size,))
+    mesh = init_device_mesh(device_type(), (rank.size,))
     plain = whole((13, 6), 4)
     folder = str(rank.folder / "saved")
     state = {

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
-from bodies.common import Rank, same
+from bodies.common import Rank, device_type, same
 
 STEPS = 3
 RATE = 0.25
@@ -191,7 +191,7 @@ def run_fsdp(rank: Rank, shard: Callable[[torch.nn.Module], None]) -> torch.nn.M
 
 def fsdp2(rank: Rank, reshard: bool) -> None:
     """fully_shard of each layer and of the whole."""
-    mesh = init_device_mesh("cpu", (rank.size,))
+    mesh = init_device_mesh(device_type(), (rank.size,))
 
     def shard(model: torch.nn.Module) -> None:
         for layer in list(model)[::2]:  # type: ignore[call-overload]
@@ -203,7 +203,9 @@ def fsdp2(rank: Rank, reshard: bool) -> None:
 
 def fsdp2_hybrid(rank: Rank) -> None:
     """Replicas of shards: a mesh of two dimensions."""
-    mesh = init_device_mesh("cpu", (2, rank.size // 2), mesh_dim_names=("replicate", "shard"))
+    mesh = init_device_mesh(
+        device_type(), (2, rank.size // 2), mesh_dim_names=("replicate", "shard")
+    )
     run_fsdp(rank, lambda model: fully_shard(model, mesh=mesh))
 
 
