@@ -169,6 +169,8 @@ class Check:
                  ("gpu", "package", "vendor"), self.overhead),
             Step("python-tests", "tests/gpu", 150, ("gpu", "package"), self.python_tests),
             Step("cpp-tests", f"C++ tests named {GPU_TESTS}", 120, ("gpu", "cpp"), self.cpp_tests),
+            Step("torch", "torch's tensors on the GPU, by our own lanes", 150,
+                 ("gpu", "package", "torch"), self.torch_tests),
             Step("own-lanes", "our own lanes between two ranks on one GPU", 60,
                  ("gpu", "package"), self.own_lanes),
             Step("beside", "a lane over PCIe beside the vendor, on one GPU", 90,
@@ -238,18 +240,25 @@ class Check:
         status, output = run(command, seconds, {"FLEXLINK_NCCL_PATH": str(machine["vendor"])})
         return judged(status, output, seconds, ratio_figures(output))
 
-    def python_tests(self, seconds: float, machine: Figures) -> Outcome:
-        """pytest on tests/gpu, which no other run collects."""
-        report = FOLDER / "python.xml"
+    def pytest(self, what: str, seconds: float, more: Mapping[str, str]) -> Outcome:
+        """A file or folder of tests with the installed package."""
+        report = FOLDER / f"{Path(what).stem}.xml"
         report.unlink(missing_ok=True)
         # -I: the installed package, not the source tree.
-        command: Words = [self.bin / "python", "-I", "-m", "pytest", "-q", "tests/gpu",
+        command: Words = [self.bin / "python", "-I", "-m", "pytest", "-q", what,
                           f"--junitxml={report}"]  # fmt: skip
-        env = self.tools()
-        if machine["vendor"]:
-            env["FLEXLINK_NCCL_PATH"] = str(machine["vendor"])
-        status, output = run(command, seconds, env)
+        status, output = run(command, seconds, {**self.tools(), **more})
         return judged(status, output, seconds, figures_of_tests(report) if report.exists() else {})
+
+    def python_tests(self, seconds: float, machine: Figures) -> Outcome:
+        """tests/gpu, which no other run collects."""
+        vendor = {"FLEXLINK_NCCL_PATH": str(machine["vendor"])} if machine["vendor"] else {}
+        return self.pytest("tests/gpu", seconds, vendor)
+
+    def torch_tests(self, seconds: float, _: Figures) -> Outcome:
+        """Those that the CPU's runs take with a GPU of threads (tests/torch/torch_gpu.py)."""
+        real = {"FLEXLINK_TEST_GPU": "real", "CUDA_VISIBLE_DEVICES": "0"}
+        return self.pytest("tests/torch/test_torch_gpu.py", seconds, real)
 
     def cpp_tests(self, seconds: float, _: Figures) -> Outcome:
         """ctest on those that use a GPU."""

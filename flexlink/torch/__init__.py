@@ -104,7 +104,7 @@ def _time_limit(timeout: Any, pg_options: Any) -> Any:
 
     if pg_options is None:
         return timeout
-    if type(pg_options) is not Backend.Options or pg_options.backend != "flexlink":
+    if not isinstance(pg_options, Backend.Options) or pg_options.backend != "flexlink":
         theirs = getattr(pg_options, "backend", None)
         raise TypeError(
             f"flexlink: pg_options is {type(pg_options).__qualname__}"

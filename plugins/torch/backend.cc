@@ -23,7 +23,8 @@ std::string idKey() {
 std::shared_ptr<Communicator> meetOnHost(Backend::Group* group) {
   ncclUniqueId id;
   auto comm =
-      meet(hostLibrary(), {group->store, idKey(), group->rank, group->size, group->name}, &id);
+      meet(hostLibrary(),
+           {group->store, idKey() + group->beside, group->rank, group->size, group->name}, &id);
   const std::hash<std::string_view> hash;
   group->key = "flexlink/" + std::to_string(hash({id.internal, sizeof id.internal})) + "/";
   return comm;
@@ -76,7 +77,7 @@ Backend::~Backend() {
 }
 
 c10::intrusive_ptr<Backend::Options> Backend::getBackendOptions() {
-  auto options = c10::make_intrusive<Options>(
+  auto options = c10::make_intrusive<GroupOptions>(
       getBackendName(), std::chrono::milliseconds(timeoutMillis_.load(std::memory_order_relaxed)));
   options->group_name = group_.name;
   return options;
@@ -325,6 +326,29 @@ c10::intrusive_ptr<c10d::Backend> Backend::shrink(const std::vector<int64_t>& ex
   if (options) rest.timeout = options->timeout;
   std::shared_ptr<Communicator> comm = comm_->shrink(gone, failed);
   return c10::make_intrusive<Backend>(std::move(rest), std::move(comm));
+}
+
+c10::intrusive_ptr<c10d::Backend> Backend::split(const c10::intrusive_ptr<c10d::Store>& store,
+                                                 const std::vector<int>& ranks,
+                                                 const c10::intrusive_ptr<Options>& options) {
+  Group part;
+  part.store = store;
+  part.beside = "/split/" + std::to_string(splits_.fetch_add(1, std::memory_order_relaxed));
+  part.size = static_cast<int>(ranks.size());
+  const auto mine = std::find(ranks.begin(), ranks.end(), rank_);
+  if (mine == ranks.end()) return {};
+  part.rank = static_cast<int>(mine - ranks.begin());
+  for (int rank : ranks) {
+    part.ranks.push_back(group_.ranks.at(static_cast<size_t>(peerOf(rank, "split"))));
+  }
+  part.name = options && !options->group_name.empty() ? options->group_name : group_.name;
+  part.timeout = options ? options->timeout : group_.timeout;
+  return create(std::move(part));
+}
+
+// On the CPU the group is connected from its creation on.
+void Backend::eagerConnectSingleDevice(at::Device device) {
+  if (!device.is_cpu()) gpu(device).connect();
 }
 
 // Only a GPU has a number. Torch's own allocator serves GPUs better: it keeps what is freed.

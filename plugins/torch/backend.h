@@ -19,6 +19,11 @@
 
 namespace flexlink::pytorch {
 
+// What torch takes along when it splits a group, which it copies in Python.
+struct GroupOptions final : c10d::Backend::Options {
+  using Options::Options;
+};
+
 class Backend final : public Announced<c10d::Backend> {
  public:
   // What a group is made of: its store, and how it appears in logs and in `flexlink links`.
@@ -30,6 +35,7 @@ class Backend final : public Announced<c10d::Backend> {
     std::string name;
     std::vector<int64_t> ranks;  // of the world
     std::string key;             // of this group alone in the store; empty: not agreed yet
+    std::string beside;          // tells its meeting from others in the same store
   };
 
   // All ranks of the group call this.
@@ -86,6 +92,11 @@ class Backend final : public Announced<c10d::Backend> {
   c10d::ErrorType getError() override;
   void abort() override;
   void shutdown() override;
+  // Those of `ranks` meet anew; the others return at once, with null.
+  c10::intrusive_ptr<c10d::Backend> split(const c10::intrusive_ptr<c10d::Store>& store,
+                                          const std::vector<int>& ranks,
+                                          const c10::intrusive_ptr<Options>& options) override;
+  void eagerConnectSingleDevice(at::Device device) override;
   // A virtual from torch 2.10 on.
   virtual c10::intrusive_ptr<c10d::Backend> shrink(const std::vector<int64_t>& excluded, int flags,
                                                    const c10::intrusive_ptr<Options>& options);
@@ -133,6 +144,7 @@ class Backend final : public Announced<c10d::Backend> {
   std::atomic<uint64_t> seq_{0};  // collectives so far; relaxed, as the next
   std::atomic<uint64_t> messagesSoFar_{0};
   std::atomic<uint64_t> barriers_{0};  // monitored ones
+  std::atomic<uint64_t> splits_{0};    // calls of split(), the same on all ranks
   std::atomic<int64_t> timeoutMillis_;
   std::mutex gpuMutex_;  // guards the next
   std::shared_ptr<GpuGroup> gpu_;

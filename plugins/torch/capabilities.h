@@ -18,12 +18,13 @@ concept AsksForASet = requires(const Base& base) {
   base.capabilities();
 };
 
-// c10d::Backend with what this one can: coalescing and shrinking.
+// c10d::Backend with what this one can: splitting, coalescing and shrinking.
 template <typename Base, typename Capability = c10d::flexlink::Capability>
 class Announced : public Base {
  public:
   using Base::Base;
   // Without `override`: shrinking is a virtual from torch 2.10 on.
+  virtual bool supportsSplitting() const { return true; }
   virtual bool supportsCoalescing() const { return true; }
   virtual bool supportsShrinking() const { return true; }
 };
@@ -33,7 +34,9 @@ class Announced<Base, Capability> : public Base {
  public:
   using Base::Base;
   using Set = decltype(std::declval<const Base&>().capabilities());
-  Set capabilities() const override { return {Capability::COALESCING, Capability::SHRINKING}; }
+  Set capabilities() const override {
+    return {Capability::SPLITTING, Capability::COALESCING, Capability::SHRINKING};
+  }
 };
 
 }  // namespace flexlink::pytorch

@@ -43,6 +43,8 @@ class GpuGroup : public std::enable_shared_from_this<GpuGroup> {
 
   c10::Device device() const { return device_; }
 
+  void connect() { whole(); }  // the ranks meet now
+
   // `after` follows the operation on its stream.
   WorkPtr run(const WorkInfo& info, Tensors inputs, Tensors outputs, const Communicator::Call& call,
               std::function<void()> after);

@@ -9,6 +9,7 @@
 namespace {
 
 using flexlink::pytorch::Backend;
+using flexlink::pytorch::GroupOptions;
 
 c10::intrusive_ptr<Backend> make(const std::string& library, const std::string& gpu,
                                  const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
@@ -24,9 +25,15 @@ c10::intrusive_ptr<Backend> make(const std::string& library, const std::string& 
 
 PYBIND11_MODULE(flexlink_c10d, module) {
   py::module::import("torch.distributed");
+  py::class_<GroupOptions, c10::intrusive_ptr<GroupOptions>, c10d::Backend::Options>(
+      module, "FlexlinkOptions")
+      .def("__deepcopy__", [](const GroupOptions& self, const py::dict&) {
+        return c10::make_intrusive<GroupOptions>(self);
+      });
   py::class_<Backend, c10::intrusive_ptr<Backend>, c10d::Backend>(module, "FlexlinkBackend")
       .def(py::init(&make), py::arg("library"), py::arg("gpu"), py::arg("store"), py::arg("rank"),
-           py::arg("size"), py::arg("timeout"), py::arg("name"), py::arg("ranks"));
+           py::arg("size"), py::arg("timeout"), py::arg("name"), py::arg("ranks"))
+      .def_property_readonly("options", &Backend::getBackendOptions);
   module.def(
       "flight_record",
       [](bool frames, bool onlyActive) {

@@ -32,6 +32,7 @@ STEPS = [
     "overhead",
     "python-tests",
     "cpp-tests",
+    "torch",
     "own-lanes",
     "beside",
     "sanitizer",

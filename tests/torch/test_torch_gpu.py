@@ -136,6 +136,11 @@ def test_who_does_not_come_is_named(fresh_ranks: Fresh, gpu_env: dict[str, str])
         assert "rank 1" in text, text
 
 
+def test_a_call_has_a_limit_of_its_own(fresh_ranks: Fresh, gpu_env: dict[str, str]) -> None:
+    values = expect_all_passed(fresh_ranks(2, "gpu:late_by_one_call", env=gpu_env).finish(60))
+    assert "has not ended within its time limit" in values[0]
+
+
 def test_a_death_is_an_error(fresh_ranks: Fresh, gpu_env: dict[str, str]) -> None:
     outcomes = fresh_ranks(3, "gpu:killed", env=gpu_env).finish(60)
     for rank in (0, 2):
@@ -148,6 +153,10 @@ def test_survivors_go_on(fresh_ranks: Fresh, gpu_env: dict[str, str]) -> None:
     outcomes = fresh_ranks(3, "gpu:shrinks", env=gpu_env).finish(60)
     for rank in (0, 2):
         assert outcomes[rank].passed, outcomes[rank].value + outcomes[rank].output
+
+
+def test_a_bound_group_splits(fresh_ranks: Fresh, gpu_env: dict[str, str]) -> None:
+    expect_all_passed(fresh_ranks(4, "gpu:split", env=gpu_env).finish(60))
 
 
 def test_abort_ends_what_waits(fresh_ranks: Fresh, gpu_env: dict[str, str]) -> None:

@@ -17,6 +17,11 @@ def test_groups(ranks: Ranks, body: str) -> None:
     ranks(f"groups:{body}")
 
 
+@only_flexlink
+def test_the_groups_own_split(ranks: Ranks) -> None:
+    ranks("groups:split")
+
+
 def test_two_hundred_groups_leave_nothing_behind(two_ranks: Ranks) -> None:
     for before, after in two_ranks("groups:many", 200, fresh=True, limit=60):
         assert after["files"] <= before["files"], (before, after)

@@ -53,7 +53,7 @@ TEST(TorchCapabilities, AreVirtualsWhereTheBaseHasThem) {
   const Announced<WithVirtuals> backend(3);
   const WithVirtuals& asked = backend;
   EXPECT_EQ(asked.rank, 3);
-  EXPECT_FALSE(asked.supportsSplitting());
+  EXPECT_TRUE(asked.supportsSplitting());
   EXPECT_TRUE(asked.supportsCoalescing());
   EXPECT_TRUE(asked.supportsShrinking());
 }
@@ -68,7 +68,7 @@ TEST(TorchCapabilities, AreASetWhereTheBaseAsksForOne) {
   const Announced<WithASet, Capability> backend(3);
   const WithASet& asked = backend;
   EXPECT_EQ(asked.rank, 3);
-  EXPECT_FALSE(asked.supportsSplitting());
+  EXPECT_TRUE(asked.supportsSplitting());
   EXPECT_TRUE(asked.supportsCoalescing());
   EXPECT_TRUE(asked.supportsShrinking());
 }

@@ -34,12 +34,15 @@ def both_devices(rank: Rank) -> None:
 
 
 def slow_streams(rank: Rank) -> None:
-    """wait() orders streams and does not hold up the host; what follows on the stream waits."""
+    """An operation waits for what its stream holds, and what follows on the stream waits for it;
+    the host waits for neither."""
     dist.all_reduce(torch.zeros(1))  # the ranks have met
-    x = numbers(torch.float32, COUNT, rank.rank)
+    given = numbers(torch.float32, COUNT, rank.rank)
+    x = torch.zeros_like(given)
     wanted = reduced("SUM", [numbers(torch.float32, COUNT, other) for other in range(rank.size)])
     dist.barrier()
     start = time.monotonic()
+    x.copy_(given)
     work = dist.all_reduce(x, async_op=True)
     work.wait()
     behind = torch.empty_like(x)
@@ -144,6 +147,22 @@ def groups(rank: Rank) -> None:
         dist.destroy_process_group(group)
 
 
+def split(rank: Rank) -> None:
+    """split_group() of a world that is bound to its GPU from the start."""
+    rank.join(device_id=torch.get_default_device())
+    halves = [list(range(rank.size // 2)), list(range(rank.size // 2, rank.size))]
+    group = dist.split_group(split_ranks=halves)
+    members = halves[rank.rank * 2 // rank.size]
+    for device in (torch.get_default_device(), torch.device("cpu")):
+        x = torch.full((1001,), rank.rank + 1.0, device=device)
+        dist.all_reduce(x, group=group)
+        same(x, torch.full((1001,), sum(member + 1.0 for member in members), device=device))
+    first = dist.split_group(split_ranks=[[0]])
+    assert (first is not None) == (rank.rank == 0)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 def late(rank: Rank, limit: float) -> str | None:
     """One rank does not come: the others hear of it in time, and so does every later call."""
     rank.join(timeout=datetime.timedelta(seconds=limit))
@@ -164,6 +183,26 @@ def late(rank: Rank, limit: float) -> str | None:
     again = fails(dist.DistBackendError, [], lambda: dist.all_reduce(x))
     (rank.folder / "over").touch()
     return f"{text}\n{again}"
+
+
+def late_by_one_call(rank: Rank) -> str | None:
+    """The limit of one call, of which the library knows nothing."""
+    rank.join()
+    x = torch.ones(1001)
+    dist.all_reduce(x)
+    dist.barrier()
+    if rank.rank == 1:
+        await_file(rank, "over")
+        return None
+    options = dist.AllreduceOptions()
+    options.timeout = datetime.timedelta(seconds=1)
+    work = dist.group.WORLD.allreduce([x], options)
+    start = time.monotonic()
+    assert work.get_future_result().wait() == 1  # TIMEOUT
+    assert 0.9 < time.monotonic() - start < 4
+    text = fails(dist.DistBackendError, ["all_reduce"], work.wait)
+    (rank.folder / "over").touch()
+    return text
 
 
 def killed(rank: Rank) -> str | None:

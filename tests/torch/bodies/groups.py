@@ -240,8 +240,6 @@ def pinned(rank: Rank) -> None:
         warnings.simplefilter("always")
         dist.distributed_c10d._set_pg_timeout(timedelta(seconds=9))
     assert any("only supported for either nccl or gloo" in str(w.message) for w in caught)
-    backend = dist.group.WORLD._get_backend(CPU)
-    assert not backend.supports_splitting
     split = partial(dist.split_group, split_ranks=[list(range(rank.size))])
     fails(RuntimeError, ["No device associated"], split)
     dist.group.WORLD.bound_device_id = torch.device("cpu", 0)  # which no user can say
@@ -256,7 +254,8 @@ def not_carried(rank: Rank) -> None:
     world = dist.group.WORLD
     backend = world._get_backend(CPU)
     assert not backend.supports_time_estimate
-    assert backend.supports_coalescing and backend.supports_shrinking  # which it has
+    can = (backend.supports_coalescing, backend.supports_shrinking, backend.supports_splitting)
+    assert can == (True, True, True)
     for words, call in (
         ("enableCollectivesTiming", world._enable_collectives_timing),
         ("onCompletion hook", lambda: world._register_on_completion_hook(print)),
@@ -265,11 +264,26 @@ def not_carried(rank: Rank) -> None:
         ("does not support resume", backend.resume),
         ("does not support getMemoryStats", backend.memory_stats),
         ("implementation of merge", lambda: world.merge_remote_group(dist.HashStore(), 9)),
-        ("implementation of split", lambda: world.split_group(list(range(rank.size)))),
     ):
         fails(RuntimeError, [words], call)
     assert not world._has_hooks()
     backend.eager_connect_single_device(CPU)  # it is connected from its creation on
+    check(None, rank.size)
+
+
+def split(rank: Rank) -> None:
+    """The group's own split_group(), which asks for no accelerator: all call it, some belong."""
+    world = dist.group.WORLD
+    for members in ([0, 1], list(range(rank.size)), [rank.size - 1]):
+        part = world.split_group(members)
+        assert (part is None) == (rank.rank not in members)
+        if part is None:
+            continue
+        assert part.size() == len(members) and part.rank() == members.index(rank.rank)
+        x = torch.full((1001,), rank.rank + 1.0)
+        part.allreduce([x]).wait()
+        same(x, torch.full((1001,), sum(member + 1.0 for member in members)))
+        part.shutdown()
     check(None, rank.size)
 
 
