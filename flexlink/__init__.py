@@ -71,20 +71,23 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def unique_id() -> bytes:
+def unique_id(device: str | None = None) -> bytes:
     """128 fresh bytes that name a communicator to be; hold a secret: treat them like a password.
 
     One rank makes them, and stays alive until all ranks have called Communicator.connect.
-    """
-    from flexlink._native import check, native
 
-    ffi, lib = native()
+    Args:
+        device: the communicator's, as in init().
+    """
+    from flexlink._native import check, library, native
+
+    ffi, _ = native()
     key = ffi.new("ncclUniqueId*")
-    check(lib.ncclGetUniqueId(key))
+    check(library(device).ncclGetUniqueId(key))
     return bytes(ffi.buffer(key))
 
 
-def init(comm: Any = None) -> Communicator:
+def init(comm: Any = None, device: str | None = None) -> Communicator:
     """The communicator of all ranks of this job; a collective call.
 
     Args:
@@ -93,15 +96,21 @@ def init(comm: Any = None) -> Communicator:
             MPICH's, Slurm's). The ranks meet through the first of these that is there:
             NCCL_COMM_ID, torchrun's store, rank 0 on MASTER_ADDR:MASTER_PORT, mpi4py, a file on
             this host.
+        device: where its arrays lie, "host" or "cuda", the same on all ranks. None: on GPUs where
+            calls pass through to NVIDIA's NCCL or FLEXLINK_DEVICE=cuda, else in host memory. A
+            process may have communicators on both.
     Raises:
         RendezvousError: no launcher, no way to the others, or ranks that did not come in 120 s.
         FlexlinkError: the library's own error, with its text.
     """
+    from functools import partial
+
     from flexlink import rendezvous
     from flexlink.communicator import Communicator
 
+    make_id = partial(unique_id, device)
     if comm is not None:
-        key = rendezvous.through_mpi(unique_id, comm)
-        return Communicator.connect(key, comm.Get_rank(), comm.Get_size())
-    key, where = rendezvous.meet(unique_id)
-    return Communicator.connect(key, where.rank, where.size)
+        key = rendezvous.through_mpi(make_id, comm)
+        return Communicator.connect(key, comm.Get_rank(), comm.Get_size(), device)
+    key, where = rendezvous.meet(make_id)
+    return Communicator.connect(key, where.rank, where.size, device)

@@ -6,13 +6,14 @@ The library is opened on first use, not at import, so that `import flexlink` sta
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flexlink.errors import FlexlinkError, InternalError, error_for
+from flexlink.errors import FlexlinkError, InternalError, InvalidArgument, error_for
 
 T = TypeVar("T")
 
@@ -69,6 +70,61 @@ def _load() -> tuple[Any, Any]:
                 raise FlexlinkError(f"cannot open {path}: {_cffi.ffi.string(problem).decode()}")
             _loaded = (_cffi.ffi, _cffi.lib)
         return _loaded
+
+
+DEVICES = ("host", "cuda")  # in the order of flexlinkDevice_t
+
+
+class _OnDevice:
+    """What `lib` is, for communicators on one device; each function is looked up once."""
+
+    def __init__(self, device: str) -> None:
+        self._device = DEVICES.index(device)
+
+    def __getattr__(self, name: str) -> Any:
+        ffi, lib = native()
+        found = getattr(lib, name)
+        if name.startswith(("nccl", "flexlink")):
+            function = lib.flexlinkFunctionOn(self._device, name.encode())
+            found = ffi.cast(ffi.typeof(found), function)
+        setattr(self, name, found)
+        return found
+
+    def bridgeWait(self, stream: Any, micros: int) -> int:  # noqa: N802
+        """As in bridge.cdef."""
+        ticket = native()[0].new("uint64_t*")
+        code = int(self.flexlinkStreamRecord(stream, ticket))
+        if code != SUCCESS:
+            return code
+        return int(self.flexlinkStreamWait(stream, ticket[0], micros))
+
+
+@functools.cache
+def _on(device: str) -> _OnDevice:
+    made = _OnDevice(device)
+    _libraries.append(made)
+    return made
+
+
+_libraries: list[Any] = []  # of _on(), in the order of their first use
+
+
+def library(device: str | None) -> Any:
+    """`lib`, or its functions for communicators on `device` alone.
+
+    Raises:
+        InvalidArgument: there is no such device.
+    """
+    if device is None:
+        return native()[1]
+    if device not in DEVICES:
+        raise InvalidArgument(f"device {device!r}: it is one of {', '.join(DEVICES)}, or None")
+    return _on(device)
+
+
+def libraries() -> list[Any]:
+    """All that library() has given: each has groups of its own."""
+    return [native()[1], *_libraries]
 
 
 def check(code: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flexlink import dlpack
-from flexlink._native import check, native
+from flexlink._native import check, library, native
 from flexlink.errors import InvalidArgument
 from flexlink.exported import Exported
 
@@ -159,14 +159,9 @@ def empty(shape: int | Sequence[int], dtype: Any = "float32") -> Any:
     """
     import numpy
 
-    from flexlink.handle import may_take_cuda, takes_cuda
+    from flexlink.handle import may_take_cuda
 
-    if may_take_cuda() and takes_cuda():
-        raise InvalidArgument(
-            "flexlink.empty makes NumPy arrays, and communicators of this process are on GPUs: "
-            "make CUDA arrays with torch or CuPy"
-        )
-    ffi, lib = native()
+    ffi, lib = native()[0], library("host" if may_take_cuda() else None)
     kind = numpy.dtype(dtype)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     size = math.prod(shape) * kind.itemsize

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from flexlink._native import IN_PROGRESS, SUCCESS, check, native
+from flexlink._native import IN_PROGRESS, SUCCESS, check, library, native
 from flexlink.errors import CudaError, InvalidArgument
 from flexlink.exported import Exported, is_contiguous
 
@@ -115,8 +115,8 @@ class CudaQueue:
     thread.
     """
 
-    def __init__(self) -> None:
-        self._ffi, self._lib = native()
+    def __init__(self, device: str | None = None) -> None:
+        self._ffi, self._lib = native()[0], library(device)
         self._events: dict[int, tuple[Any, object]] = {}  # by ticket: the event and its buffers
         self._tickets = 0
         self._token: Any = None  # void** of it
@@ -130,8 +130,9 @@ class CudaQueue:
         for each in views:
             if each.stream is None:
                 raise InvalidArgument(
-                    "an array lies in host memory, and communicators of this process are on GPUs: "
-                    "pass CUDA arrays, or set FLEXLINK_DEVICE=host for host memory alone"
+                    "an array lies in host memory, and this communicator is on GPUs: pass CUDA "
+                    "arrays, make the communicator with device='host', or set FLEXLINK_DEVICE=host "
+                    "for host memory alone"
                 )
         return self._ffi.cast("cudaStream_t", views[0].stream)
 

@@ -15,7 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Union
 
-from flexlink._native import IN_PROGRESS, INVALID_USAGE, SLICE_MICROS, SUCCESS, check, native
+from flexlink._native import (
+    IN_PROGRESS,
+    INVALID_USAGE,
+    SLICE_MICROS,
+    SUCCESS,
+    check,
+    libraries,
+    library,
+    native,
+)
 from flexlink.errors import InvalidArgument, InvalidUsage, TimeoutError_
 
 if TYPE_CHECKING:
@@ -28,9 +37,9 @@ class Queue:
     The work runs in order. One thread at a time, as for the communicator.
     """
 
-    def __init__(self) -> None:
-        ffi, self._lib = native()
-        self._ffi = ffi
+    def __init__(self, device: str | None = None) -> None:
+        ffi, _ = native()
+        self._ffi, self._lib = ffi, library(device)
         out = ffi.new("cudaStream_t*")
         check(self._lib.flexlinkStreamCreate(out))
         self.stream: Any = out[0]
@@ -46,9 +55,10 @@ class Queue:
         for each in views:
             if each.stream is not None:
                 raise InvalidArgument(
-                    "an array lies in CUDA memory, and this process communicates host memory: pass "
-                    "a copy on the CPU. On CUDA calls pass through to NVIDIA's NCCL, where a GPU "
-                    "and that library are found; NCCL_DEBUG=INFO says which were looked for"
+                    "an array lies in CUDA memory, and this communicator is on host memory: pass a "
+                    "copy on the CPU. On CUDA (device='cuda') calls pass through to NVIDIA's NCCL, "
+                    "where a GPU and that library are found; NCCL_DEBUG=INFO says which were "
+                    "looked for"
                 )
         return self.stream
 
@@ -105,9 +115,14 @@ def may_take_cuda() -> bool:
     return asked or any(map(os.path.exists, ("/proc/driver/nvidia/version", "/dev/dxg")))
 
 
-@functools.lru_cache(maxsize=1)
-def takes_cuda() -> bool:
-    """Whether communicators are on GPUs, the vendor's or ours: then there are no host streams."""
+@functools.cache
+def takes_cuda(device: str | None = None) -> bool:
+    """Whether communicators are on GPUs, the vendor's or ours: then there are no host streams.
+
+    device: where that was said, else the process decides.
+    """
+    if device is not None:
+        return device == "cuda"
     ffi, lib = native()
     out = ffi.new("cudaStream_t*")
     code = lib.flexlinkStreamCreate(out)
@@ -116,13 +131,13 @@ def takes_cuda() -> bool:
     return bool(code == INVALID_USAGE)
 
 
-def make_queue() -> AnyQueue:
-    """The queue of a new communicator, for the memory that this process communicates."""
-    if not takes_cuda():
-        return Queue()
+def make_queue(device: str | None) -> AnyQueue:
+    """The queue of a new communicator, for the memory that it communicates."""
+    if not takes_cuda(device):
+        return Queue(device)
     from flexlink.cuda import CudaQueue
 
-    return CudaQueue()
+    return CudaQueue(device)
 
 
 class Handle:
@@ -215,18 +230,19 @@ def group() -> Iterator[None]:
     Blocking operations are finished when the block has ended; handles can be waited for from then
     on. If the block raises, nothing of the outermost group runs. Groups nest.
     """
-    _, lib = native()
-    check(lib.ncclGroupStart())
+    begun = libraries()
+    for lib in begun:
+        check(lib.ncclGroupStart())
     _group.depth += 1
     try:
         yield
     except BaseException:
         _leave_group()
-        lib.ncclGroupSimulateEnd(native()[0].NULL)
+        for lib in begun:
+            lib.ncclGroupSimulateEnd(native()[0].NULL)
         raise
     blocking, handles = _leave_group()
-    code = lib.ncclGroupEnd()
-    if code != SUCCESS:
+    for code in [lib.ncclGroupEnd() for lib in begun]:
         check(code)
     for handle, queue, buffers in handles:
         handle._issued(queue.record(buffers))

@@ -105,7 +105,7 @@ def test_dlpack_on_cuda_is_not_asked_to_synchronise_and_keeps_its_stream() -> No
 
 def test_where_nothing_passes_through_a_cuda_array_is_refused() -> None:
     with flexlink.Communicator.connect(flexlink.unique_id(), 0, 1) as comm:
-        with pytest.raises(InvalidArgument, match="lies in CUDA memory, and this process"):
+        with pytest.raises(InvalidArgument, match="lies in CUDA memory, and this communicator"):
             comm.all_reduce(Array())
         comm.barrier()
     if not Path("/proc/driver/nvidia/version").exists():

@@ -122,12 +122,23 @@ TEST(Devices, ACallSaysWhereTheProcessDoesNot) {
   expectRanksPass("DeviceByTheCall", o);
 }
 
+// Each library's text is asked for by its own functions or by the plain ones.
+RANK_BODY(TextsOfHostMemoryWhereCallsPassThrough) {
+  Comm onHost = makeOn(flexlinkHost, ctx, 0);
+  RANK_IS(ON(flexlinkHost, ncclAllReduce)(nullptr, nullptr, 1, ncclInt32, ncclSum, onHost, nullptr),
+          ncclInvalidArgument);
+  RANK_MENTIONS(ON(flexlinkHost, ncclGetLastError)(nullptr), "is NULL");
+  RANK_MENTIONS(ncclGetLastError(nullptr), "is NULL");
+  leave(flexlinkHost, &onHost);
+}
+
 // The second copy, which stands in for the vendor, takes memory of GPUs only.
 TEST(Devices, HostMemoryStaysOursWhereCallsPassThrough) {
   RunOptions o = beside(2, How::kProcesses, "vendor");
   const std::vector<std::string> gpu = gpuEnv();
   o.env.insert(o.env.begin(), gpu.begin(), gpu.end());
   expectRanksPass("BothDevices", o);
+  expectRanksPass("TextsOfHostMemoryWhereCallsPassThrough", o);
 }
 
 TEST(Devices, ThereAreTwoOfEveryFunction) {

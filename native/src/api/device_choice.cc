@@ -5,7 +5,10 @@
 
 #include <string.h>
 
+#include <type_traits>
+
 #include "api/export.h"
+#include "api/forward.h"
 #include "api/mode.h"
 #include "base/settings.h"
 
@@ -28,15 +31,27 @@ class Choosing {
   Choosing& operator=(const Choosing&) = delete;
 };
 
-namespace host {
-#define X(result, name, parameters, arguments, ...) \
-  result name parameters noexcept {                 \
-    const Choosing here(Choice::kHost);             \
-    return own::name arguments;                     \
+// Where calls pass through, ncclGetLastError is to give our text after it.
+template <typename Function, typename... Arguments>
+auto ours(Function* function, Arguments... arguments) noexcept {
+  const Choosing here(Choice::kHost);
+  if constexpr (std::is_same_v<decltype(function(arguments...)), ncclResult_t>) {
+    const ncclResult_t result = function(arguments...);
+    if (!taken(result)) lastFailureIsOurs = true;
+    return result;
+  } else {
+    return function(arguments...);
   }
+}
+
+namespace host {
+#define FLEXLINK_AND(...) __VA_OPT__(, ) __VA_ARGS__
+#define X(result, name, parameters, arguments, ...) \
+  result name parameters noexcept { return ours(own::name FLEXLINK_AND arguments); }
 FLEXLINK_NCCL_FUNCTIONS(X)
 FLEXLINK_HOST_FUNCTIONS(X)
 #undef X
+#undef FLEXLINK_AND
 }  // namespace host
 
 // Where calls pass through, the exported function, by the name that tools do not replace.

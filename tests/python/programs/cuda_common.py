@@ -40,4 +40,29 @@ def communicate(comm: flexlink.Communicator, array: Callable[[Any], Any], count:
         comm.recv(theirs, (rank - 1) % size)
     theirs.holds(numpy.full(9, (rank - 1) % size))
     comm.barrier()
-    refused(lambda: comm.all_reduce(numpy.ones(3)), "lies in host memory, and communicators")
+    refused(lambda: comm.all_reduce(numpy.ones(3)), "lies in host memory, and this communicator")
+
+
+def beside_host_memory(comm: flexlink.Communicator, array: Callable[[Any], Any]) -> None:
+    """A second communicator of the same ranks on host memory, in one group with `comm`."""
+    rank, size = comm.rank, comm.size
+    total = sum(range(1, size + 1))
+    with flexlink.init(device="host") as plain:
+        shared = flexlink.empty(1000, "int64")
+        shared[:] = rank + 1
+        assert plain.all_reduce(shared) is shared
+        assert (shared == total).all()
+        x, y = array(numpy.full(1000, rank + 1)), numpy.full(1000, rank + 1)
+        with flexlink.group():
+            comm.all_reduce(x)
+            plain.all_reduce(y)
+        x.holds(numpy.full(1000, total))
+        assert (y == total).all()
+        handle = plain.all_reduce(y, async_=True)
+        handle.wait(timeout=20)
+        assert (y == total * size).all()
+        child = plain.split(0, key=-rank)
+        assert child is not None and child.rank == size - 1 - rank
+        child.barrier()
+        child.close()
+        refused(lambda: plain.all_reduce(x), "is on host memory")

@@ -7,7 +7,7 @@ import ctypes
 from typing import Any
 
 import numpy
-from cuda_common import communicate
+from cuda_common import beside_host_memory, communicate
 
 import flexlink
 from flexlink.handle import takes_cuda
@@ -57,4 +57,7 @@ with flexlink.init() as comm:
     half.broadcast(y, root=0)
     y.holds(numpy.full(10, rank % 2))
     half.close()
+    beside_host_memory(comm, Array)
+with flexlink.init(device="cuda") as comm:
+    communicate(comm, Array, 1000)
 print("done", rank)
