@@ -72,6 +72,7 @@ Backend::Backend(Group group, std::shared_ptr<Communicator> comm)
 
 // Without shutdown(): the program ends, and nobody is to wait for a peer that does not come.
 Backend::~Backend() {
+  if (GpuGroup* group = gpuIfAny()) group->abandon();
   messages_->sending() ? messages_->abort() : messages_->close();
   stream_->busy() ? comm_->abort() : comm_->close();
 }

@@ -40,6 +40,27 @@ bool isRecorded(const Impl& impl, const c10::Stream& stream) {
   }
 }
 
+constexpr std::chrono::milliseconds kLongestPause{50};
+
+// In the store: how many have come, and which.
+constexpr const char* kCome = "/come";
+std::string cameKey(const Meeting& meeting, int rank) {
+  return meeting.key + kCome + std::to_string(rank);
+}
+
+// Says who has not come.
+std::string lateText(const Meeting& meeting, std::chrono::milliseconds limit) {
+  std::string missing;
+  for (int rank = 0; rank < meeting.size; ++rank) {
+    if (meeting.store->check({cameKey(meeting, rank)})) continue;
+    const int number =
+        meeting.members.empty() ? rank : meeting.members.at(static_cast<size_t>(rank));
+    missing += (missing.empty() ? "rank " : ", rank ") + std::to_string(number);
+  }
+  return "flexlink: " + missing + " of the group did not come to the first operation on a GPU " +
+         "within " + std::to_string(limit.count()) + " ms";
+}
+
 ncclUniqueId agreeOnId(const Library& library, const Meeting& meeting) {
   ncclUniqueId id;
   if (meeting.rank == 0) {
@@ -78,10 +99,38 @@ GpuGroup::~GpuGroup() {
   }
 }
 
+// Without a limit but the group's: a rank may come late to its first operation, and the library
+// waits no longer than two minutes for one. Nothing is held meanwhile, neither a lock of the
+// store's.
+void GpuGroup::awaitRanks(const Meeting& meeting) const {
+  const std::string come = meeting.key + kCome, mine = cameKey(meeting, meeting.rank);
+  if (!meeting.store->check({mine})) {  // it may have come before, and given up
+    meeting.store->set(mine, std::vector<uint8_t>{1});
+    meeting.store->add(come, 1);
+  }
+  const std::chrono::milliseconds limit(timeoutMillis_.load(std::memory_order_relaxed));
+  const auto begun = GpuTrace::Clock::now();
+  std::chrono::milliseconds pause{1};
+  while (meeting.store->add(come, 0) < meeting.size) {
+    TORCH_CHECK_WITH(DistBackendError, !abandoned_.load(std::memory_order_relaxed),
+                     "flexlink: the process group has ended before all of its ranks had come");
+    if (limit.count() > 0 && GpuTrace::Clock::now() - begun > limit) {
+      C10_THROW_ERROR(DistBackendError, lateText(meeting, limit));
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, kLongestPause);
+  }
+}
+
 std::shared_ptr<Communicator> GpuGroup::join(const Meeting& meeting) const {
+  awaitRanks(meeting);
   const c10::DeviceGuard here(device_);
   ncclUniqueId id;
-  return meet(gpuLibrary(), meeting, &id);
+  auto comm = meet(gpuLibrary(), meeting, &id);
+  if (meeting.rank != 0) return comm;
+  for (int rank = 0; rank < meeting.size; ++rank) meeting.store->deleteKey(cameKey(meeting, rank));
+  meeting.store->deleteKey(meeting.key + kCome);
+  return comm;
 }
 
 // The communicator of all ranks, who meet now if they have not.
@@ -215,6 +264,7 @@ std::shared_ptr<GpuGroup::Pair> GpuGroup::pairWith(int peer) {
   two.key += "/" + std::to_string(low) + "-" + std::to_string(high);
   two.rank = meeting_.rank == low ? 0 : 1;
   two.size = 2;
+  two.members = {low, high};
   auto pair = std::shared_ptr<Pair>(new Pair{{}, {}, {}, {}, newStream(), newStream()});
   pairs_.emplace(peer, pair);
   std::thread([self = shared_from_this(), pair, two] { self->meetPeer(pair, two); }).detach();
@@ -301,11 +351,15 @@ std::vector<std::shared_ptr<Communicator>> GpuGroup::communicators() {
   return all;
 }
 
+void GpuGroup::abandon() { abandoned_.store(true, std::memory_order_relaxed); }
+
 void GpuGroup::close() {
+  abandon();
   for (const auto& comm : communicators()) comm->close();
 }
 
 void GpuGroup::abort() {
+  abandon();
   for (const auto& comm : communicators()) {
     GpuWatch::instance().fail(*comm, "flexlink: the process group was aborted",
                               c10d::WorkResult::COMM_ERROR);

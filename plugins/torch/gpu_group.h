@@ -23,7 +23,8 @@ struct Meeting {
   std::string key;  // of this meeting alone
   int rank = 0;
   int size = 1;
-  std::string name;  // in logs
+  std::string name;          // in logs
+  std::vector<int> members;  // their numbers in the group; empty: it is the group
 };
 
 // All ranks of the meeting call this; on a GPU it is the calling thread's. The key goes once all
@@ -65,6 +66,7 @@ class GpuGroup : public std::enable_shared_from_this<GpuGroup> {
   ncclResult_t asyncError();  // ncclSuccess before the ranks have met
   void close();               // waits for the work
   void abort();
+  void abandon();  // nobody waits any longer for ranks that have not come
 
  private:
   struct Pair {
@@ -77,6 +79,7 @@ class GpuGroup : public std::enable_shared_from_this<GpuGroup> {
   };
 
   std::shared_ptr<Communicator> join(const Meeting& meeting) const;
+  void awaitRanks(const Meeting& meeting) const;
   std::shared_ptr<Communicator> whole();
   std::shared_ptr<Communicator> wholeIfMet();
   c10::Stream newStream() const;
@@ -97,6 +100,7 @@ class GpuGroup : public std::enable_shared_from_this<GpuGroup> {
 
   const Meeting meeting_;
   const c10::Device device_;
+  std::atomic<bool> abandoned_{false};  // relaxed: it is looked at again and again
   std::atomic<int64_t> timeoutMillis_;  // relaxed
   std::atomic<bool> ownLimit_{false};   // the library itself ends what does not move; relaxed
   std::mutex meetingMutex_;             // held while the ranks meet

@@ -21,6 +21,14 @@ MUTATIONS = (
         "CudaKernelValues.*",
     ),
     Mutation(
+        "honest capability: what was asked for on host memory is made on the process's GPU",
+        "native/src/api/device_choice.cc",
+        "explicit Choosing(Choice where) noexcept { choice = where; }",
+        "explicit Choosing(Choice) noexcept { choice = Choice::kProcess; }",
+        "test_ranks",
+        "Devices.*",
+    ),
+    Mutation(
         "same bits: a GPU folds from the second source on",
         "native/src/device/cuda/kernels/fold.h",
         "acc[i] = k == 0 ? x : Op::combine(acc[i], x);",

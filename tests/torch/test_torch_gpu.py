@@ -92,6 +92,11 @@ def test_bodies(gpu_ranks: Ranks, body: str) -> None:
     gpu_ranks(body)
 
 
+@pytest.mark.parametrize("after_it", [False, True])
+def test_a_receive_is_posted_long_before(gpu_ranks: Ranks, after_it: bool) -> None:
+    gpu_ranks("p2p:across_a_collective", after_it)
+
+
 @every_type
 def test_messages(two_gpu_ranks: Ranks, dtype: str) -> None:
     two_gpu_ranks("p2p:blocking", dtype)
@@ -134,6 +139,13 @@ def test_who_does_not_come_is_named(fresh_ranks: Fresh, gpu_env: dict[str, str])
     values = expect_all_passed(fresh_ranks(3, "gpu:late", 1.5, env=gpu_env).finish(60))
     for text in filter(None, values):
         assert "rank 1" in text, text
+
+
+def test_who_does_not_come_to_the_first_operation_is_named(
+    fresh_ranks: Fresh, gpu_env: dict[str, str]
+) -> None:
+    values = expect_all_passed(fresh_ranks(2, "gpu:never_there", env=gpu_env).finish(60))
+    assert values[0].count("rank 1 of the group did not come") == 2, values[0]
 
 
 def test_a_call_has_a_limit_of_its_own(fresh_ranks: Fresh, gpu_env: dict[str, str]) -> None:

@@ -185,6 +185,19 @@ def late(rank: Rank, limit: float) -> str | None:
     return f"{text}\n{again}"
 
 
+def never_there(rank: Rank) -> str | None:
+    """One rank does not come to the first operation on the GPU."""
+    rank.join(timeout=datetime.timedelta(seconds=1))
+    if rank.rank == 1:
+        await_file(rank, "over")
+        return None
+    text = fails(dist.DistBackendError, [], lambda: dist.all_reduce(torch.ones(3)))
+    work = dist.isend(torch.ones(3), 1)
+    text += fails(dist.DistBackendError, [], work.wait)
+    (rank.folder / "over").touch()
+    return text
+
+
 def late_by_one_call(rank: Rank) -> str | None:
     """The limit of one call, of which the library knows nothing."""
     rank.join()
