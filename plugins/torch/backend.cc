@@ -151,7 +151,7 @@ GpuGroup* Backend::gpuIfAny() {
 void Backend::joinBatch(GpuGroup* group) {
   {
     std::lock_guard<std::mutex> lock(coalescingMutex_);
-    if (!coalescing_ || group->inBatch()) return;
+    if (coalescer_ != std::this_thread::get_id() || group->inBatch()) return;
   }
   group->openBatch(info(c10d::OpType::COALESCED, "flexlink:coalesced"));
 }
@@ -191,7 +191,7 @@ c10::intrusive_ptr<Work> Backend::runOnHost(const WorkInfo& what, Tensors inputs
 
 Backend::WorkPtr Backend::noted(c10::intrusive_ptr<Work> work) {
   std::lock_guard<std::mutex> lock(coalescingMutex_);
-  if (coalescing_) coalesced_.push_back(work);
+  if (coalescer_ == std::this_thread::get_id()) coalesced_.push_back(work);
   return work;
 }
 
@@ -206,7 +206,7 @@ void Backend::startCoalescing() {
   if (group != nullptr && group->inBatch())
     group->closeBatch();  // of one that ended by an exception
   std::lock_guard<std::mutex> lock(coalescingMutex_);
-  coalescing_ = true;
+  coalescer_ = std::this_thread::get_id();
   coalesced_.clear();
 }
 
@@ -215,7 +215,7 @@ Backend::WorkPtr Backend::endCoalescing() {
   std::vector<c10::intrusive_ptr<Work>> parts;
   {
     std::lock_guard<std::mutex> lock(coalescingMutex_);
-    coalescing_ = false;
+    coalescer_ = {};
     parts.swap(coalesced_);
   }
   GpuGroup* group = gpuIfAny();

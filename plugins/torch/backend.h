@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <vector>
 
@@ -149,7 +150,7 @@ class Backend final : public Announced<c10d::Backend> {
   std::mutex gpuMutex_;  // guards the next
   std::shared_ptr<GpuGroup> gpu_;
   std::mutex coalescingMutex_;  // guards the next two
-  bool coalescing_ = false;
+  std::thread::id coalescer_;   // who is between the two calls; none: nobody
   std::vector<c10::intrusive_ptr<Work>> coalesced_;
 };
 

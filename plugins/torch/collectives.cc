@@ -427,11 +427,12 @@ Backend::WorkPtr Backend::exchange(const WorkInfo& what, Tensors inputs, Tensors
   return run(what, std::move(inputs), std::move(outputs), call);
 }
 
-// An AllReduce of one byte: nobody is through before all have come. Where the group has a GPU, on
-// that: behind what its stream holds.
+// An AllReduce of one byte: nobody is through before all have come. Where all ranks have met on
+// GPUs, on those: behind what their streams hold.
 Backend::WorkPtr Backend::barrier(const c10d::BarrierOptions& opts) {
-  const GpuGroup* group = gpuIfAny();
-  at::Device device = group != nullptr ? group->device() : opts.device.value_or(at::kCPU);
+  GpuGroup* group = gpuIfAny();
+  const bool met = group != nullptr && group->connected();
+  at::Device device = met ? group->device() : opts.device.value_or(at::kCPU);
   if (!device.is_cpu() && !device.has_index()) {
     device = c10::impl::VirtualGuardImpl(device.type()).getDevice();
   }

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 
 #include "gpu_watch.h"
 #include "tensors.h"
@@ -59,6 +58,17 @@ std::string lateText(const Meeting& meeting, std::chrono::milliseconds limit) {
   }
   return "flexlink: " + missing + " of the group did not come to the first operation on a GPU " +
          "within " + std::to_string(limit.count()) + " ms";
+}
+
+// What body() throws is the Work's end, too.
+template <typename Body>
+void concludedIfThrown(const GpuGroup::WorkPtr& work, Body&& body) {
+  try {
+    body();
+  } catch (...) {
+    work->conclude(std::current_exception(), c10d::WorkResult::COMM_ERROR);
+    throw;
+  }
 }
 
 ncclUniqueId agreeOnId(const Library& library, const Meeting& meeting) {
@@ -185,20 +195,22 @@ void GpuGroup::finish(const std::shared_ptr<Communicator>& comm, const c10::Stre
                  !isRecorded(impl, impl.getStream(device_)));
 }
 
-// With order_.
+// With order_. What fails here has failed for good, also for those who hold the Work already.
 void GpuGroup::enqueue(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
                        const c10::Event& start, const WorkPtr& work, const Communicator::Call& call,
                        std::function<void()> after) {
   const c10::DeviceGuard here(device_);
   const char* what = work->info().name;
-  start.block(stream);
-  comm->library().check(comm->run(what, handleOf(stream), call), what);
-  if (after) {
-    const c10::StreamGuard behind(stream);
-    after();
-    work->keep(std::move(after));
-  }
-  finish(comm, stream, work);
+  concludedIfThrown(work, [&] {
+    start.block(stream);
+    comm->library().check(comm->run(what, handleOf(stream), call), what);
+    if (after) {
+      const c10::StreamGuard behind(stream);
+      after();
+      work->keep(std::move(after));
+    }
+    finish(comm, stream, work);
+  });
 }
 
 GpuGroup::WorkPtr GpuGroup::run(const WorkInfo& info, Tensors inputs, Tensors outputs,
@@ -289,15 +301,17 @@ void GpuGroup::meetPeer(const std::shared_ptr<Pair>& pair, const Meeting& two) {
 
 bool GpuGroup::inBatch() {
   std::lock_guard<std::mutex> lock(order_);
-  return batch_.defined();
+  return batch_.defined() && batchThread_ == std::this_thread::get_id();
 }
 
 void GpuGroup::openBatch(const WorkInfo& info) {
   auto work = c10::make_intrusive<GpuWork>(info, device_, Tensors(), Tensors());
   const Library& library = whole()->library();  // in a group nobody can meet
   std::lock_guard<std::mutex> lock(order_);
+  TORCH_CHECK(!batch_.defined(), "flexlink: two threads make a batch in one group");
   library.check(library.ncclGroupStart(), "ncclGroupStart");
   batch_ = std::move(work);
+  batchThread_ = std::this_thread::get_id();
 }
 
 GpuGroup::WorkPtr GpuGroup::addToBatch(const WorkInfo& info, const Tensors& inputs,
@@ -305,17 +319,23 @@ GpuGroup::WorkPtr GpuGroup::addToBatch(const WorkInfo& info, const Tensors& inpu
                                        std::function<void()> after) {
   std::lock_guard<std::mutex> lock(order_);
   const c10::DeviceGuard here(device_);
-  batch_->add(inputs, outputs);
-  now().block(stream_);
   const std::shared_ptr<Communicator> comm = whole();
-  const ncclResult_t result = comm->run(info.name, handleOf(stream_), call);
+  const Library& library = comm->library();
+  const WorkPtr work = batch_;
+  try {
+    concludedIfThrown(work, [&] {
+      work->add(inputs, outputs);
+      now().block(stream_);
+      library.check(comm->run(info.name, handleOf(stream_), call), info.name);
+    });
+  } catch (...) {
+    batch_.reset();
+    batchAfter_.clear();
+    library.ncclGroupEnd();  // nothing of it runs
+    throw;
+  }
   if (after) batchAfter_.push_back(std::move(after));
-  if (result == ncclSuccess || result == ncclInProgress) return batch_;
-  const std::string text = comm->library().failureText(result, info.name);
-  comm->library().ncclGroupEnd();  // nothing of it runs
-  batch_.reset();
-  batchAfter_.clear();
-  C10_THROW_ERROR(DistBackendError, text);
+  return work;
 }
 
 GpuGroup::WorkPtr GpuGroup::closeBatch() {
@@ -325,13 +345,15 @@ GpuGroup::WorkPtr GpuGroup::closeBatch() {
   const auto after = std::exchange(batchAfter_, {});
   const std::shared_ptr<Communicator> comm = whole();
   const Library& library = comm->library();
-  library.check(library.ncclGroupEnd(), "ncclGroupEnd");
-  const c10::StreamGuard behind(stream_);
-  for (const auto& each : after) {
-    each();
-    work->keep(each);
-  }
-  finish(comm, stream_, work);
+  concludedIfThrown(work, [&] {
+    library.check(library.ncclGroupEnd(), "ncclGroupEnd");
+    const c10::StreamGuard behind(stream_);
+    for (const auto& each : after) {
+      each();
+      work->keep(each);
+    }
+    finish(comm, stream_, work);
+  });
   return work;
 }
 

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 #include <utility>
 #include <vector>
@@ -45,6 +46,7 @@ class GpuGroup : public std::enable_shared_from_this<GpuGroup> {
   c10::Device device() const { return device_; }
 
   void connect() { whole(); }  // the ranks meet now
+  bool connected() { return wholeIfMet() != nullptr; }
 
   // `after` follows the operation on its stream.
   WorkPtr run(const WorkInfo& info, Tensors inputs, Tensors outputs, const Communicator::Call& call,
@@ -109,6 +111,7 @@ class GpuGroup : public std::enable_shared_from_this<GpuGroup> {
   const c10::Stream stream_;
   std::mutex order_;  // guards the batch; operations reach their stream in the order of the calls
   WorkPtr batch_;
+  std::thread::id batchThread_;  // groups are a thread's
   std::vector<std::function<void()>> batchAfter_;
   std::mutex pairsMutex_;  // guards pairs_
   std::map<int, std::shared_ptr<Pair>> pairs_;

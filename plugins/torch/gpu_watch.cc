@@ -100,36 +100,27 @@ void GpuWatch::fail(Communicator& comm, const std::string& why, c10d::WorkResult
   comm.abort(why);
 }
 
-// True: there is nothing more to see of it.
-bool GpuWatch::lookAt(GpuTrace& trace) {
-  if (trace.seen.load(std::memory_order_relaxed)) return true;
-  if (isOver(trace)) {
-    conclude(trace);
-    return true;
-  }
-  if (!trace.comm->isOpen()) return false;  // whoever closes it waits
+void GpuWatch::lookAt(GpuTrace& trace) {
+  if (trace.seen.load(std::memory_order_relaxed)) return;
+  if (isOver(trace)) return conclude(trace);
+  if (!trace.comm->isOpen()) return;  // whoever closes it waits
   const ncclResult_t code = trace.comm->asyncError();
   if (code != ncclSuccess && code != ncclInProgress) {
-    fail(*trace.comm, failureOf(trace, code), resultOf(code));
-    return true;
+    return fail(*trace.comm, failureOf(trace, code), resultOf(code));
   }
-  if (GpuTrace::Clock::now() < trace.latest) return false;
+  if (GpuTrace::Clock::now() < trace.latest) return;
   fail(*trace.comm,
        "flexlink: " + trace.what +
            " has not ended within its time limit; the group's communicator on this GPU is aborted",
        c10d::WorkResult::TIMEOUT);
-  return true;
 }
 
 void GpuWatch::look() {
-  std::vector<std::shared_ptr<GpuTrace>> gone;
-  for (const auto& trace : all()) {
-    if (lookAt(*trace)) gone.push_back(trace);
-  }
+  const auto traces = all();  // they may go, and communicators with them, without the lock
+  for (const auto& trace : traces) lookAt(*trace);
   std::lock_guard<std::mutex> lock(mutex_);
-  std::erase_if(traces_, [&](const auto& trace) {
-    return std::find(gone.begin(), gone.end(), trace) != gone.end();
-  });
+  std::erase_if(traces_,
+                [](const auto& trace) { return trace->seen.load(std::memory_order_relaxed); });
 }
 
 void GpuWatch::loop() {

@@ -32,7 +32,7 @@ class GpuWatch {
   GpuWatch() = default;
   void loop();
   void look();
-  bool lookAt(GpuTrace& trace);
+  void lookAt(GpuTrace& trace);
   std::vector<std::shared_ptr<GpuTrace>> all();
 
   std::mutex mutex_;  // guards the rest; a leaf lock

@@ -93,7 +93,7 @@ bool GpuWork::awaitStreams(Clock::time_point end) {
 bool GpuWork::wait(milliseconds timeout) {
   if (deferred_.load(std::memory_order_relaxed)) {
     awaitStreams(timeout == kNoTimeout ? Clock::time_point::max() : Clock::now() + timeout);
-  } else if (!onStreams_.load(std::memory_order_acquire)) {
+  } else if (!onStreams_.load(std::memory_order_acquire) && !ended()) {
     return true;  // inside a batch
   }
   if (timeout != kNoTimeout || info_.type == c10d::OpType::BARRIER) Work::wait(timeout);

@@ -163,12 +163,21 @@ def split(rank: Rank) -> None:
     dist.destroy_process_group()
 
 
-def late(rank: Rank, limit: float) -> str | None:
-    """One rank does not come: the others hear of it in time, and so does every later call."""
-    rank.join(timeout=datetime.timedelta(seconds=limit))
+def begin(rank: Rank) -> torch.Tensor:
+    """All ranks have met on the GPU and know it: what one does next is no end of the others'."""
     x = torch.ones(1001)
     dist.all_reduce(x)
     dist.barrier()
+    (rank.folder / f"began.{rank.rank}").touch()
+    for other in range(rank.size):
+        await_file(rank, f"began.{other}")
+    return x
+
+
+def late(rank: Rank, limit: float) -> str | None:
+    """One rank does not come: the others hear of it in time, and so does every later call."""
+    rank.join(timeout=datetime.timedelta(seconds=limit))
+    x = begin(rank)
     if rank.rank == 1:
         await_file(rank, "over")
         return None
@@ -201,9 +210,7 @@ def never_there(rank: Rank) -> str | None:
 def late_by_one_call(rank: Rank) -> str | None:
     """The limit of one call, of which the library knows nothing."""
     rank.join()
-    x = torch.ones(1001)
-    dist.all_reduce(x)
-    dist.barrier()
+    x = begin(rank)
     if rank.rank == 1:
         await_file(rank, "over")
         return None
@@ -221,9 +228,7 @@ def late_by_one_call(rank: Rank) -> str | None:
 def killed(rank: Rank) -> str | None:
     """One rank dies while the others wait on the GPU: an error within seconds, which names it."""
     rank.join()
-    x = torch.ones(1001)
-    dist.all_reduce(x)
-    dist.barrier()
+    x = begin(rank)
     if rank.rank == 1:
         os.kill(os.getpid(), 9)
     work = dist.all_reduce(x, async_op=True)
@@ -237,8 +242,7 @@ def killed(rank: Rank) -> str | None:
 def shrinks(rank: Rank) -> None:
     """The survivors of a death go on, on the GPU, too."""
     rank.join()
-    dist.all_reduce(torch.ones(1001))
-    dist.barrier()
+    begin(rank)
     if rank.rank == 1:
         os.kill(os.getpid(), 9)
     work = dist.all_reduce(torch.ones(1001), async_op=True)
@@ -255,9 +259,7 @@ def shrinks(rank: Rank) -> None:
 def aborted(rank: Rank) -> None:
     """abort() ends what waits on the GPU."""
     rank.join()
-    x = torch.ones(1001)
-    dist.all_reduce(x)
-    dist.barrier()
+    x = begin(rank)
     if rank.rank != 0:
         await_file(rank, "aborted")
         return
