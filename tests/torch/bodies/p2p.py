@@ -197,7 +197,7 @@ def batch_in_unlike_orders(rank: Rank) -> None:
             queues.append([dist.P2POp(dist.isend, x, other) for x in given])
         ops = []
         while queues:
-            place = int(torch.randint(len(queues), (1,), generator=generator))
+            place = int(torch.randint(len(queues), (1,), generator=generator, device="cpu"))
             ops.append(queues[place].pop(0))
             queues = [queue for queue in queues if queue]
         for work in dist.batch_isend_irecv(ops):
