@@ -47,6 +47,11 @@ struct SharedAllocator final : c10::Allocator {
   }
 };
 
+bool onCpu(const Backend::Tensors& tensors) {
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [](const at::Tensor& each) { return each.is_cpu(); });
+}
+
 std::shared_ptr<SharedAllocator> sharedAllocator() {
   static auto allocator = std::make_shared<SharedAllocator>();
   return allocator;
@@ -118,7 +123,7 @@ std::shared_ptr<RecordedGroup> Backend::recorded() {
 }
 
 at::Device Backend::deviceOf(const WorkInfo& what, const Tensors& some, const Tensors& others) {
-  std::optional<at::Device> device;
+  std::optional<at::Device> device;  // they are not all on the CPU
   for (const Tensors* tensors : {&some, &others}) {
     for (const at::Tensor& each : *tensors) {
       TORCH_CHECK(!device || *device == each.device(), "flexlink: ", what.name,
@@ -126,7 +131,7 @@ at::Device Backend::deviceOf(const WorkInfo& what, const Tensors& some, const Te
       device = each.device();
     }
   }
-  return device.value_or(at::Device(at::kCPU));
+  return *device;
 }
 
 GpuGroup& Backend::gpu(at::Device device) {
@@ -164,13 +169,12 @@ GpuGroup& Backend::gpuForMessage(at::Device device) {
 
 Backend::WorkPtr Backend::run(const WorkInfo& what, Tensors inputs, Tensors outputs,
                               const Communicator::Call& call, std::function<void()> after) {
-  const at::Device device = deviceOf(what, inputs, outputs);
-  if (!device.is_cpu()) {
-    GpuGroup& group = gpu(device);
-    joinBatch(&group);
-    return group.run(what, std::move(inputs), std::move(outputs), call, std::move(after));
+  if (onCpu(inputs) && onCpu(outputs)) {
+    return noted(runOnHost(what, std::move(inputs), std::move(outputs), call, std::move(after)));
   }
-  return noted(runOnHost(what, std::move(inputs), std::move(outputs), call, std::move(after)));
+  GpuGroup& group = gpu(deviceOf(what, inputs, outputs));
+  joinBatch(&group);
+  return group.run(what, std::move(inputs), std::move(outputs), call, std::move(after));
 }
 
 c10::intrusive_ptr<Work> Backend::runOnHost(const WorkInfo& what, Tensors inputs, Tensors outputs,
