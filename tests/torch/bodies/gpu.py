@@ -41,7 +41,10 @@ def slow_streams(rank: Rank) -> None:
     x = torch.zeros_like(given)
     wanted = reduced("SUM", [numbers(torch.float32, COUNT, other) for other in range(rank.size)])
     dist.barrier()
+    nothing = torch.zeros_like(given)
     start = time.monotonic()
+    for _ in range(10):  # so that an operation that did not wait would long be over
+        x.copy_(nothing)
     x.copy_(given)
     work = dist.all_reduce(x, async_op=True)
     work.wait()
