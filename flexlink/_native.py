@@ -6,7 +6,6 @@ The library is opened on first use, not at import, so that `import flexlink` sta
 
 from __future__ import annotations
 
-import functools
 import importlib
 import threading
 from collections.abc import Callable
@@ -99,14 +98,7 @@ class _OnDevice:
         return int(self.flexlinkStreamWait(stream, ticket[0], micros))
 
 
-@functools.cache
-def _on(device: str) -> _OnDevice:
-    made = _OnDevice(device)
-    _libraries.append(made)
-    return made
-
-
-_libraries: list[Any] = []  # of _on(), in the order of their first use
+_on_devices: dict[str, _OnDevice] = {}
 
 
 def library(device: str | None) -> Any:
@@ -119,12 +111,12 @@ def library(device: str | None) -> Any:
         return native()[1]
     if device not in DEVICES:
         raise InvalidArgument(f"device {device!r}: it is one of {', '.join(DEVICES)}, or None")
-    return _on(device)
+    return _on_devices.setdefault(device, _OnDevice(device))
 
 
 def libraries() -> list[Any]:
     """All that library() has given: each has groups of its own."""
-    return [native()[1], *_libraries]
+    return [native()[1], *_on_devices.values()]
 
 
 def check(code: int) -> None:

@@ -36,12 +36,12 @@ class Communicator(Operations):
     abort(). An array argument `x` or `out` is a C-contiguous NumPy array, a CPU tensor (DLPack) or
     an object with the buffer protocol; its shape does not travel, only its elements in order.
     Where calls pass through to NVIDIA's NCCL, and with FLEXLINK_DEVICE=cuda on our own lanes
-    (FLEXLINK_PASS_THROUGH=0), it is a CUDA array instead, unless the communicator was made with
-    device="host" (torch, CuPy, DLPack,
-    `__cuda_array_interface__`) on the current device: operations are enqueued on the stream on
-    which its library works now and come back at once; that stream, and a Handle, wait for them. The
-    types are int8, uint8, int32, uint32, int64, uint64, float16, float32, float64, bfloat16,
-    float8_e4m3fn and float8_e5m2; operations that only move also take all others.
+    (FLEXLINK_PASS_THROUGH=0), unless the communicator was made with device="host", it is a CUDA
+    array instead (torch, CuPy, DLPack, `__cuda_array_interface__`) on the current device:
+    operations are enqueued on the stream on which its library works now and come back at once; that
+    stream, and a Handle, wait for them. The types are int8, uint8, int32, uint32, int64, uint64,
+    float16, float32, float64, bfloat16, float8_e4m3fn and float8_e5m2; operations that only move
+    also take all others.
 
     Every operation blocks until its buffers may be used again, releases the GIL meanwhile, obeys
     Ctrl-C, and returns its output; with `async_=True` it returns a Handle at once. Every operation
