@@ -45,13 +45,11 @@ auto ours(Function* function, Arguments... arguments) noexcept {
 }
 
 namespace host {
-#define FLEXLINK_AND(...) __VA_OPT__(, ) __VA_ARGS__
 #define X(result, name, parameters, arguments, ...) \
   result name parameters noexcept { return ours(own::name FLEXLINK_AND arguments); }
 FLEXLINK_NCCL_FUNCTIONS(X)
 FLEXLINK_HOST_FUNCTIONS(X)
 #undef X
-#undef FLEXLINK_AND
 }  // namespace host
 
 // Where calls pass through, the exported function, by the name that tools do not replace.

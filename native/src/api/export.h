@@ -18,6 +18,9 @@
 //   }
 #define FLEXLINK_API(result, name, args) result flexlink::own::name args
 
+// The list's "(a, b)" behind other arguments.
+#define FLEXLINK_AND(...) __VA_OPT__(, ) __VA_ARGS__
+
 namespace flexlink::own {
 #define X(result, name, parameters, ...) result name parameters;
 FLEXLINK_NCCL_FUNCTIONS(X)

@@ -23,9 +23,6 @@
 #define FLEXLINK_ALONE(result, name, parameters) \
   extern "C" __attribute__((FLEXLINK_NOTHROW visibility("default"))) result name parameters
 
-// The list's "(a, b)" behind other arguments.
-#define FLEXLINK_AND(...) __VA_OPT__(, ) __VA_ARGS__
-
 // In pass-through calls that the vendor makes while it is called go straight to it.
 #define FLEXLINK_BODY(name, arguments, handedOver)                    \
   {                                                                   \
