@@ -161,7 +161,7 @@ void Backend::joinBatch(GpuGroup* group) {
   group->openBatch(info(c10d::OpType::COALESCED, "flexlink:coalesced"));
 }
 
-GpuGroup& Backend::gpuForMessage(at::Device device) {
+GpuGroup& Backend::gpuForCall(at::Device device) {
   GpuGroup& group = gpu(device);
   joinBatch(&group);
   return group;
@@ -172,8 +172,7 @@ Backend::WorkPtr Backend::run(const WorkInfo& what, Tensors inputs, Tensors outp
   if (onCpu(inputs) && onCpu(outputs)) {
     return noted(runOnHost(what, std::move(inputs), std::move(outputs), call, std::move(after)));
   }
-  GpuGroup& group = gpu(deviceOf(what, inputs, outputs));
-  joinBatch(&group);
+  GpuGroup& group = gpuForCall(deviceOf(what, inputs, outputs));
   return group.run(what, std::move(inputs), std::move(outputs), call, std::move(after));
 }
 

@@ -125,7 +125,7 @@ class Backend final : public Announced<c10d::Backend> {
                                      const Communicator::Call& call, std::function<void()> after);
   static at::Device deviceOf(const WorkInfo& info, const Tensors& some, const Tensors& others);
   GpuGroup& gpu(at::Device device);
-  GpuGroup& gpuForMessage(at::Device device);
+  GpuGroup& gpuForCall(at::Device device);
   void joinBatch(GpuGroup* group);
   GpuGroup* gpuIfAny();
   WorkPtr noted(c10::intrusive_ptr<Work> work);

@@ -447,14 +447,14 @@ Backend::WorkPtr Backend::send(Tensors& tensors, int to, int tag) {
   const at::Tensor& tensor = only(tensors, "send");
   const WorkInfo what = messageInfo(OpType::SEND, "flexlink:send", peerOf(to, "send"));
   if (tensor.device().is_cpu()) return noted(messages_->send(what, tensor, to, tag));
-  return gpuForMessage(tensor.device()).send(what, tensor, to);
+  return gpuForCall(tensor.device()).send(what, tensor, to);
 }
 
 Backend::WorkPtr Backend::recv(Tensors& tensors, int from, int tag) {
   const at::Tensor& tensor = only(tensors, "recv");
   const WorkInfo what = messageInfo(OpType::RECV, "flexlink:recv", peerOf(from, "recv"));
   if (tensor.device().is_cpu()) return noted(messages_->receive(what, tensor, from, tag));
-  return gpuForMessage(tensor.device()).receive(what, tensor, from);
+  return gpuForCall(tensor.device()).receive(what, tensor, from);
 }
 
 Backend::WorkPtr Backend::recvAnysource(Tensors& tensors, int tag) {

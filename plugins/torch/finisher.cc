@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "finisher.h"
 
-#include <pthread.h>
-
-#include <thread>
+#include "thread.h"
 
 namespace flexlink::pytorch {
 namespace {
@@ -23,9 +21,7 @@ Finisher& Finisher::instance() {
 
 // With the mutex.
 void Finisher::addThread() {
-  std::thread thread([this] { loop(); });
-  pthread_setname_np(thread.native_handle(), "flexlink-torch");
-  thread.detach();
+  startThread("flexlink-torch", [this] { loop(); });
   ++idle_;
 }
 

@@ -5,20 +5,16 @@
 #include <c10/core/StreamGuard.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "gpu_watch.h"
 #include "tensors.h"
+#include "thread.h"
 
 namespace flexlink::pytorch {
 namespace {
 
 // A limit of the library's own comes first and names who is late.
 constexpr std::chrono::milliseconds kGrace{1000};
-
-c10::impl::VirtualGuardImpl implOf(c10::Device device) {
-  return c10::impl::VirtualGuardImpl(device.type());
-}
 
 // Of older torch nobody can have it.
 template <typename Stream>
@@ -71,30 +67,7 @@ void concludedIfThrown(const GpuGroup::WorkPtr& work, Body&& body) {
   }
 }
 
-ncclUniqueId agreeOnId(const Library& library, const Meeting& meeting) {
-  ncclUniqueId id;
-  if (meeting.rank == 0) {
-    library.check(library.ncclGetUniqueId(&id), "ncclGetUniqueId");
-    const auto* bytes = reinterpret_cast<const uint8_t*>(&id);
-    meeting.store->set(meeting.key, std::vector<uint8_t>(bytes, bytes + sizeof id));
-    return id;
-  }
-  std::vector<uint8_t> bytes = meeting.store->get(meeting.key);
-  TORCH_CHECK(bytes.size() == sizeof id, "flexlink: the store's ", meeting.key, " has ",
-              bytes.size(), " bytes, not ", sizeof id, ": another program uses this store");
-  std::memcpy(&id, bytes.data(), sizeof id);
-  return id;
-}
-
 }  // namespace
-
-std::shared_ptr<Communicator> meet(const Library& library, const Meeting& meeting,
-                                   ncclUniqueId* id) {
-  *id = agreeOnId(library, meeting);
-  auto comm = Communicator::create(library, *id, meeting.rank, meeting.size, meeting.name);
-  if (meeting.rank == 0) meeting.store->deleteKey(meeting.key);
-  return comm;
-}
 
 GpuGroup::GpuGroup(Meeting meeting, c10::Device device, std::chrono::milliseconds timeout)
     : meeting_(std::move(meeting)),
@@ -110,8 +83,7 @@ GpuGroup::~GpuGroup() {
 }
 
 // Without a limit but the group's: a rank may come late to its first operation, and the library
-// waits no longer than two minutes for one. Nothing is held meanwhile, neither a lock of the
-// store's.
+// waits no longer than two minutes for one. No lock is held meanwhile, not the store's either.
 void GpuGroup::awaitRanks(const Meeting& meeting) const {
   const std::string come = meeting.key + kCome, mine = cameKey(meeting, meeting.rank);
   if (!meeting.store->check({mine})) {  // it may have come before, and given up
@@ -188,10 +160,9 @@ std::chrono::milliseconds GpuGroup::limitOf(const WorkInfo& info) const {
 void GpuGroup::finish(const std::shared_ptr<Communicator>& comm, const c10::Stream& stream,
                       const WorkPtr& work) {
   const c10::impl::VirtualGuardImpl impl = implOf(device_);
-  std::vector<c10::Event> ends;
-  ends.emplace_back(device_.type());
-  ends.back().record(stream);
-  work->enqueued(comm, std::move(ends), limitOf(work->info()),
+  c10::Event end(device_.type());
+  end.record(stream);
+  work->enqueued(comm, std::move(end), limitOf(work->info()),
                  !isRecorded(impl, impl.getStream(device_)));
 }
 
@@ -279,7 +250,8 @@ std::shared_ptr<GpuGroup::Pair> GpuGroup::pairWith(int peer) {
   two.members = {low, high};
   auto pair = std::shared_ptr<Pair>(new Pair{{}, {}, {}, {}, newStream(), newStream()});
   pairs_.emplace(peer, pair);
-  std::thread([self = shared_from_this(), pair, two] { self->meetPeer(pair, two); }).detach();
+  startThread("flexlink-meet",
+              [self = shared_from_this(), pair, two] { self->meetPeer(pair, two); });
   return pair;
 }
 

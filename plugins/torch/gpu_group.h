@@ -7,31 +7,15 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
-#include <torch/csrc/distributed/c10d/Store.hpp>
 #include <utility>
 #include <vector>
 
 #include "gpu_work.h"
+#include "meeting.h"
 
 namespace flexlink::pytorch {
-
-// Where the ranks of a communicator find each other.
-struct Meeting {
-  c10::intrusive_ptr<c10d::Store> store;
-  std::string key;  // of this meeting alone
-  int rank = 0;
-  int size = 1;
-  std::string name;          // in logs
-  std::vector<int> members;  // their numbers in the group; empty: it is the group
-};
-
-// All ranks of the meeting call this; on a GPU it is the calling thread's. The key goes once all
-// have it, so that a later meeting finds none of ours.
-std::shared_ptr<Communicator> meet(const Library& library, const Meeting& meeting,
-                                   ncclUniqueId* id);
 
 // Any thread. One GPU for each rank.
 class GpuGroup : public std::enable_shared_from_this<GpuGroup> {

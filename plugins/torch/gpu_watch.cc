@@ -2,10 +2,10 @@
 #include "gpu_watch.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
 
 #include <algorithm>
-#include <thread>
+
+#include "thread.h"
 
 namespace flexlink::pytorch {
 namespace {
@@ -61,9 +61,7 @@ void GpuWatch::follow(std::shared_ptr<GpuTrace> trace) {
     std::lock_guard<std::mutex> lock(mutex_);
     traces_.push_back(std::move(trace));
     if (!started_) {
-      std::thread thread([this] { loop(); });
-      pthread_setname_np(thread.native_handle(), "flexlink-watch");
-      thread.detach();
+      startThread("flexlink-watch", [this] { loop(); });
       started_ = true;
     }
   }

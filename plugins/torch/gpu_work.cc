@@ -4,6 +4,7 @@
 #include <c10/core/StreamGuard.h>
 
 #include <algorithm>
+#include <iterator>
 #include <thread>
 
 #include "gpu_watch.h"
@@ -15,15 +16,9 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 constexpr microseconds kPoll{50};
 
-c10::impl::VirtualGuardImpl implOf(c10::Device device) {
-  return c10::impl::VirtualGuardImpl(device.type());
-}
-
 }  // namespace
 
-bool GpuTrace::over() const {
-  return std::all_of(ends.begin(), ends.end(), [](const c10::Event& end) { return end.query(); });
-}
+bool GpuTrace::over() const { return end->query(); }
 
 void GpuTrace::keep(std::vector<at::Tensor> tensors) {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -61,10 +56,10 @@ void GpuWork::add(const std::vector<at::Tensor>& inputs, const std::vector<at::T
   outputs_.insert(outputs_.end(), outputs.begin(), outputs.end());
 }
 
-void GpuWork::enqueued(std::shared_ptr<Communicator> comm, std::vector<c10::Event> ends,
-                       milliseconds limit, bool watched) {
+void GpuWork::enqueued(std::shared_ptr<Communicator> comm, c10::Event end, milliseconds limit,
+                       bool watched) {
   trace_->comm = std::move(comm);
-  trace_->ends = std::move(ends);
+  trace_->end = std::move(end);
   trace_->what = "rank " + std::to_string(info_.rank) + ": " + info_.name + " (operation " +
                  std::to_string(info_.seq) + " of its group)";
   trace_->latest = limit.count() > 0 ? Clock::now() + limit : Clock::time_point::max();
@@ -75,10 +70,10 @@ void GpuWork::enqueued(std::shared_ptr<Communicator> comm, std::vector<c10::Even
   conclude(nullptr, c10d::WorkResult::SUCCESS);
 }
 
-// A part of a batch has no ends yet.
+// A part of an open batch has no end yet.
 void GpuWork::orderCaller() {
-  const c10::Stream mine = implOf(device_).getStream(device_);
-  for (const c10::Event& end : trace_->ends) end.block(mine);
+  if (!onStreams_.load(std::memory_order_acquire)) return;
+  trace_->end->block(implOf(device_).getStream(device_));
 }
 
 // True: it lies on streams, or has failed before.

@@ -11,11 +11,16 @@
 
 namespace flexlink::pytorch {
 
+// What torch does with devices of this one's type.
+inline c10::impl::VirtualGuardImpl implOf(c10::Device device) {
+  return c10::impl::VirtualGuardImpl(device.type());
+}
+
 // What lies on the GPU's streams, for as long as it lies there or its Work lives.
 struct GpuTrace {
   using Clock = std::chrono::steady_clock;
 
-  std::vector<c10::Event> ends;  // all of them: the operation is over
+  std::optional<c10::Event> end;  // the streams have passed it: the operation is over
   std::shared_ptr<Communicator> comm;
   std::string what;               // "rank 1: all_reduce (operation 7 of its group)"
   Clock::time_point latest;       // it should have ended; max(): no limit
@@ -44,10 +49,10 @@ class GpuWork final : public Work {
   GpuWork(const WorkInfo& info, c10::Device device, std::vector<at::Tensor> inputs,
           std::vector<at::Tensor> outputs);
 
-  // The operation now lies on streams, up to `ends`. `watched`: somebody is to see its end;
+  // The operation now lies on streams, up to `end`. `watched`: somebody is to see its end;
   // not while the streams are recorded into a graph.
-  void enqueued(std::shared_ptr<Communicator> comm, std::vector<c10::Event> ends,
-                std::chrono::milliseconds limit, bool watched);
+  void enqueued(std::shared_ptr<Communicator> comm, c10::Event end, std::chrono::milliseconds limit,
+                bool watched);
 
   // It will be enqueued by another thread, or fail: who waits does so for that, too.
   void deferred() { deferred_.store(true, std::memory_order_relaxed); }

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from torch_ranks import Fresh, Ranks, expect_all_passed
@@ -177,17 +179,15 @@ def test_abort_ends_what_waits(fresh_ranks: Fresh, gpu_env: dict[str, str]) -> N
 
 @of_threads
 def test_calls_pass_through_for_the_gpu_alone(
-    fresh_ranks: Fresh, gpu_env: dict[str, str], tmp_path: pytest.TempPathFactory
+    fresh_ranks: Fresh, gpu_env: dict[str, str], tmp_path: Path
 ) -> None:
     """The vendor is a second copy of this library that works on the GPU."""
     env = {**gpu_env, "FLEXLINK_DEVICE": "cuda", "FLEXLINK_PASS_THROUGH": "1",
-           "FLEXLINK_NCCL_PATH": second_copy(str(tmp_path))}  # fmt: skip
+           "FLEXLINK_NCCL_PATH": second_copy(tmp_path)}  # fmt: skip
     bodies = ["both_devices", "life", "nobody_keeps_it", "two_of_many"]
     expect_all_passed(fresh_ranks(2, "gpu:joined", bodies, env=env).finish(90))
 
 
-def second_copy(folder: str) -> str:
+def second_copy(folder: Path) -> str:
     """The library under another path, so that it is opened once more."""
-    import shutil
-
-    return shutil.copy(library_path(), f"{folder}/libnccl.so.2")
+    return str(shutil.copy(library_path(), folder / "libnccl.so.2"))
