@@ -18,6 +18,13 @@ struct LaneSet {
   std::shared_ptr<void> keep;
 };
 
+// The same while somebody may still put other lanes above them.
+struct OwnedLanes {
+  std::shared_ptr<void> keep;  // outlives the lanes
+  std::vector<std::unique_ptr<Lane>> lanes;
+};
+LaneSet laneSet(OwnedLanes made);
+
 using MakeLanes = std::function<LaneSet(int ranks)>;
 
 // Runs each rank's batch to its end, ranks in random order; all must end in kDone.

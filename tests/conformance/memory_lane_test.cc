@@ -35,7 +35,9 @@ class MemoryLaneWays : public testing::TestWithParam<Way> {
  protected:
   MakeLanes make() const {
     Way way = GetParam();
-    return [way](int ranks) { return memoryLaneSet(ranks, way.tuning, way.poolBytes, way.device); };
+    return [way](int ranks) {
+      return laneSet(makeMemoryLanes(ranks, way.tuning, way.poolBytes, way.device));
+    };
   }
 };
 
@@ -80,7 +82,8 @@ uint64_t finishedOperations(const probetest::Reader& reader) {
 // A rank that gives up hands its buffers back to its user: whoever was still reading them must not
 // take what he has read for a result.
 TEST(MemoryLane, WhoeverReadsTheMemoryOfARankThatGaveUpFails) {
-  LaneSet set = memoryLaneSet(2, tuned(true, 0, 65536, 2), 1 << 20);  // threads: read in place
+  LaneSet set =
+      laneSet(makeMemoryLanes(2, tuned(true, 0, 65536, 2), 1 << 20));  // threads: read in place
   std::vector<int32_t> data(50'000, 7), got(data.size());
   std::vector<Batch> batches(2);
   for (size_t rank = 0; rank < 2; ++rank) {
@@ -107,7 +110,7 @@ TEST(MemoryLane, WhoeverReadsTheMemoryOfARankThatGaveUpFails) {
 
 // The last poll was before the message came; the look around is after its sender has left.
 TEST(MemoryLane, AMessageThatCameBeforeItsSenderLeftIsTaken) {
-  LaneSet set = memoryLaneSet(2, tuned(false, 64, 4096, 3), 1 << 20);
+  LaneSet set = laneSet(makeMemoryLanes(2, tuned(false, 64, 4096, 3), 1 << 20));
   std::vector<int32_t> sent(100, 7), got(sent.size());
   Call call;
   call.type = DataType::kInt32;
@@ -139,7 +142,7 @@ TEST(MemoryLane, AMessageThatCameBeforeItsSenderLeftIsTaken) {
 // The last poll was before a peer came; the look around is after it is through with the call and
 // has given up. All that is needed of it is there; the next call ends with its reason.
 void expectACallEndsWellAfterAPeerWasThroughWithIt(MemoryTuning tuning, size_t count) {
-  LaneSet set = memoryLaneSet(2, tuning, 1 << 20);
+  LaneSet set = laneSet(makeMemoryLanes(2, tuning, 1 << 20));
   std::vector<std::vector<int32_t>> data(2, std::vector<int32_t>(count, 21));
   std::vector<Batch> batches(2);
   for (size_t rank = 0; rank < 2; ++rank) {
@@ -177,7 +180,7 @@ TEST(MemoryLane, ACallEndsWellAfterAPeerWasThroughWithIt) {
 TEST(MemoryLane, NoDeviceWritesToMemoryAfterACallHasFailed) {
   std::vector<std::shared_ptr<SlowDevice>> devices;
   const auto device = [&] { return devices.emplace_back(std::make_shared<SlowDevice>()); };
-  LaneSet set = memoryLaneSet(2, tuned(false, 0, 4096, 3), 1 << 20, device);
+  LaneSet set = laneSet(makeMemoryLanes(2, tuned(false, 0, 4096, 3), 1 << 20, device));
   std::vector<std::vector<int32_t>> data(2, std::vector<int32_t>(20'000, 1));
   std::vector<Batch> batches(2);
   devices[0]->hold(true);
@@ -210,7 +213,7 @@ TEST(MemoryLane, NoDeviceWritesToMemoryAfterACallHasFailed) {
 // One that has come, and gives up before it is through, ends the call of those that wait for
 // others.
 TEST(MemoryLane, APeerThatGivesUpEndsACallThatItWasNotThroughWith) {
-  LaneSet set = memoryLaneSet(3, tuned(false, 64, 4096, 3), 1 << 20);
+  LaneSet set = laneSet(makeMemoryLanes(3, tuned(false, 64, 4096, 3), 1 << 20));
   std::vector<int32_t> data(3, 1);
   std::vector<Batch> batches(2);
   for (size_t rank = 0; rank < 2; ++rank) {
@@ -230,7 +233,7 @@ TEST(MemoryLane, APeerThatGivesUpEndsACallThatItWasNotThroughWith) {
 }
 
 TEST(MemoryLaneProbe, EveryCollectiveOfEveryRankIsRecordedWithItsEnd) {
-  LaneSet set = memoryLaneSet(2, tuned(false, 1024, 65536, 2), 1 << 20);
+  LaneSet set = laneSet(makeMemoryLanes(2, tuned(false, 1024, 65536, 2), 1 << 20));
   ASSERT_FALSE(ProbeWriter::process()->path().empty());
   probetest::Reader reader(ProbeWriter::process()->path());
   const uint64_t before = finishedOperations(reader);

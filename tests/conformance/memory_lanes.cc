@@ -16,8 +16,8 @@ struct Held {
 
 }  // namespace
 
-MemoryLanes makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes,
-                            const MakeDevice& device) {
+OwnedLanes makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes,
+                           const MakeDevice& device) {
   EXPECT_TRUE(myProcessCard().ok());
   auto held = std::make_shared<Held>();
   SegmentLayout layout{ranks, poolBytes};
@@ -31,27 +31,19 @@ MemoryLanes makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes,
     peer.rank = rank;
     peer.name = "rank " + std::to_string(rank);
   }
-  MemoryLanes made;
+  OwnedLanes made;
   for (int rank = 0; rank < ranks; ++rank) {
     held->probes.push_back(ProbeWriter::process()->openComm({}));
     std::unique_ptr<CopyStream> copies;
     if (device) {
       const Segment own = peers[static_cast<size_t>(rank)].segment;
-      copies = std::move(CopyStream::open(device(), {own}, layout).value());
+      copies = std::move(CopyStream::open(device(), {{own.base(), layout.bytes()}}).value());
     }
     made.lanes.push_back(std::make_unique<MemoryLane>(rank, peers, layout, tuning,
                                                       held->probes.back(), std::move(copies)));
   }
   made.keep = held;
   return made;
-}
-
-LaneSet memoryLaneSet(int ranks, MemoryTuning tuning, size_t poolBytes, const MakeDevice& device) {
-  auto made = std::make_shared<MemoryLanes>(makeMemoryLanes(ranks, tuning, poolBytes, device));
-  LaneSet set;
-  for (auto& lane : made->lanes) set.lanes.push_back(lane.get());
-  set.keep = made;
-  return set;
 }
 
 MemoryTuning tuned(bool direct, size_t eager, size_t chunk, int depth) {

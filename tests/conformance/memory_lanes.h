@@ -11,19 +11,10 @@
 
 namespace flexlink {
 
-struct MemoryLanes {
-  std::shared_ptr<void> keep;  // outlives the lanes
-  std::vector<std::unique_ptr<Lane>> lanes;
-};
-
 // `device`: makes one for each rank, whose streams move the bytes; null: the CPU does.
 using MakeDevice = std::function<std::shared_ptr<Device>()>;
-MemoryLanes makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes,
-                            const MakeDevice& device = nullptr);
-
-// The same for the suite.
-LaneSet memoryLaneSet(int ranks, MemoryTuning tuning, size_t poolBytes,
-                      const MakeDevice& device = nullptr);
+OwnedLanes makeMemoryLanes(int ranks, MemoryTuning tuning, size_t poolBytes,
+                           const MakeDevice& device = nullptr);
 
 // Small pieces, so that small calls have many.
 MemoryTuning tuned(bool direct, size_t eager, size_t chunk, int depth);

@@ -47,7 +47,7 @@ class BreakingLane final : public Lane {
 };
 
 struct Held {
-  MemoryLanes first, second;
+  OwnedLanes first, second;
   std::vector<std::unique_ptr<SplitLane>> lanes;
   ~Held() { lanes.clear(); }
 };

@@ -312,6 +312,7 @@ TEST(Gpu, StagingMemoryStaysWhileAPeerReadsIt) {
   expectRanksPass("GpuLeavesAtOnce", o);
 }
 
+// Argument: what is said of it.
 RANK_BODY(GpuPeerDies) {
   Comm comm = makeWorld(ctx);
   if (ctx.rank == 1) {
@@ -328,12 +329,13 @@ RANK_BODY(GpuPeerDies) {
   ncclResult_t async = ncclSuccess;
   RANK_OK(ncclCommGetAsyncError(comm, &async));
   RANK_EQ(async, ncclRemoteError);
-  RANK_MENTIONS(lastError(comm), "rank 1", "is dead");
+  RANK_MENTIONS(lastError(comm), "rank 1", ctx.args);
   comm.abort();
 }
 
 TEST(Gpu, ADeadPeerEndsTheWaitOfAStream) {
   RunOptions o = onGpus({2, How::kProcesses, 1});
+  o.args = "is dead";
   o.mayDie = {1};
   RankRun run("GpuPeerDies", o);
   run.start();
@@ -355,19 +357,6 @@ RANK_BODY(GpuAndHost) {
 TEST(Gpu, AllRanksHaveTheSameDevice) {
   RunOptions o = onGpus({2, How::kProcesses, 1});
   expectRanksPass("GpuAndHost", o);
-}
-
-RANK_BODY(GpuHosts) {
-  const ncclUniqueId id = ctx.id();
-  Comm comm;
-  RANK_IS(ncclCommInitRank(comm.put(), ctx.size, id, ctx.rank), ncclInvalidUsage);
-  RANK_MENTIONS(lastError(nullptr), "one host", "FLEXLINK_PASS_THROUGH");
-}
-
-TEST(Gpu, SeveralHostsAreForTheVendor) {
-  RunOptions o = onGpus({2, How::kProcesses, 1});
-  o.hosts = "01";
-  expectRanksPass("GpuHosts", o);
 }
 
 }  // namespace

@@ -44,6 +44,21 @@ TEST(Side, CallsOnGpusAreCut) {
   }
 }
 
+TEST(Side, CallsBetweenHostsAreCut) {
+  for (const char* body : {"CutCases", "CutBatches", "EachKindIsCut"}) {
+    SCOPED_TRACE(body);
+    RunOptions memory = beside(4, How::kProcesses, "vendor:1,hier:1");
+    memory.hosts = "0011";
+    expectRanksPass(body, memory);
+    RunOptions gpus = besideOnGpus(4, How::kProcesses, 2, "vendor:1,hier:1");
+    gpus.hosts = "0011";
+    expectRanksPass(body, gpus);
+    RunOptions apart = besideOnGpus(2, How::kProcesses, 1, "vendor:1,message:1");
+    apart.hosts = "01";
+    expectRanksPass(body, apart);
+  }
+}
+
 // Lone calls on a stream, large enough to be timed: a lane that carries nothing is tried with a
 // small part of one. All of them are exact.
 RANK_BODY(LanesAreTried) {

@@ -38,8 +38,10 @@ inline Carried carried(const Reader& reader, int rank, const std::string& name =
     const FlexlinkProbeSlot& slot = reader.slot(i);
     const auto itsRank = static_cast<uint32_t>(Reader::load(slot.comm.rankAndRanks));
     if (name != slot.comm.name || itsRank != static_cast<uint32_t>(rank)) continue;
-    sum.operations += Reader::load(slot.lanes[FLEXLINK_PROBE_LANE_MEMORY].operations);
-    sum.bytes += Reader::load(slot.lanes[FLEXLINK_PROBE_LANE_MEMORY].totalBytes);
+    for (const FlexlinkProbeLane& lane : slot.lanes) {  // one of them is at work
+      sum.operations += Reader::load(lane.operations);
+      sum.bytes += Reader::load(lane.totalBytes);
+    }
   }
   return sum;
 }

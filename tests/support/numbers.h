@@ -2,6 +2,7 @@
 // A buffer of the device that communicators are on, and its copy for the test.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <vector>
 
@@ -14,7 +15,7 @@ class Numbers {
  public:
   explicit Numbers(size_t count, int32_t value = 0) : host(count, value), gpu_(Gpu::use()) {
     if (gpu_ == nullptr) return;
-    onGpu_ = gpu_->allocate(bytes());
+    onGpu_ = gpu_->allocate(std::max<size_t>(bytes(), 1));
     upload();
   }
   ~Numbers() {

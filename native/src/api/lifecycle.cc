@@ -95,9 +95,10 @@ Status properties(Communicator& comm, ncclCommProperties_t* out) {
   mine.rank = comm.rank();
   mine.nRanks = comm.ranks();
   mine.cudaDev = comm.device();
-  mine.nvmlDev = -1;              // no GPU stands behind it
-  mine.nLsaTeams = comm.hosts();  // load and store reach the ranks of a host
-  mine.hostRmaSupport = true;
+  mine.nvmlDev = -1;  // no GPU stands behind it
+  // Load and store reach the ranks of a host; from a GPU that has others on other hosts, nobody.
+  mine.nLsaTeams = comm.byImages() ? comm.ranks() : comm.hosts();
+  mine.hostRmaSupport = !comm.byImages();
   mine.commHash = comm.hash();
   memcpy(static_cast<void*>(out), &mine, std::min(out->size, sizeof mine));
   return {};

@@ -89,7 +89,9 @@ Status deregisterBuffer(Communicator& comm, void* handle) {
 Status registerWindow(Communicator& comm, ncclWindow_vidmem* window) {
   WindowPart mine{
       RegionTable::instance().find(window->user, window->bytes), window->user, window->bytes, {}};
-  if (comm.gpu() != nullptr) FLEXLINK_TRY(shareOnGpu(comm, &mine));
+  const bool onGpu = comm.gpu() != nullptr;
+  const bool reached = !comm.byImages();  // else a window is known, and no more
+  if (onGpu && reached) FLEXLINK_TRY(shareOnGpu(comm, &mine));
   window->parts.resize(static_cast<size_t>(comm.ranks()));
   comm.expose(window->user, window->bytes);  // before any peer can know of it
   Call call;
@@ -98,7 +100,8 @@ Status registerWindow(Communicator& comm, ncclWindow_vidmem* window) {
   call.recv = window->parts.data();
   call.count = sizeof mine;
   FLEXLINK_TRY(comm.runNow(call));
-  if (comm.gpu() != nullptr) {
+  if (onGpu && !reached) return {};
+  if (onGpu) {
     FLEXLINK_TRY_ASSIGN(window->opened, openParts(comm, &window->parts));
     return {};
   }
@@ -134,6 +137,13 @@ Status checkOneSided(const Communicator& comm, const OneSided& in) {
                       name, in.signal, in.context, kSignalIndices, kSignalContexts);
   }
   if (in.flags != 0) return makeStatus(Code::kInvalidArgument, "%s: flags must be 0", name);
+  if (comm.byImages()) {
+    return makeStatus(Code::kInvalidUsage,
+                      "%s: between GPUs of several hosts our own lanes carry no one-sided calls; "
+                      "use ncclSend and ncclRecv, or let the vendor's library carry all (without "
+                      "FLEXLINK_PASS_THROUGH=0)",
+                      name);
+  }
   return comm.usable();
 }
 

@@ -17,6 +17,7 @@ namespace flexlink {
 
 void CommParts::releasePeers() {
   copies.reset();  // before the memory that it uses
+  images.reset();
   dropStaging(this);
   for (size_t rank = 0; rank < peers.size(); ++rank) {
     if (peers[rank].process == nullptr) continue;
@@ -89,14 +90,21 @@ Result<Meeting> Communicator::epochMeeting() const {
 }
 
 std::unique_ptr<Lane> Communicator::makeOwnLane() {
+  if (hosts() == 1) return makeMemoryLane(probe_);
+  const bool scattered = parts_.hosts.scattered();
+  probeLane_ = scattered ? MessageLane::kProbeLane : HierLane::kProbeLane;
+  if (!scattered || parts_.images) unseen_ = ProbeWriter::process()->openUnseen();
+  if (!parts_.images) return makeLaneOverHosts(probe_);
+  return std::make_unique<ImageLane>(ImageLane::Rank{rank(), ranks()}, std::move(parts_.images),
+                                     makeLaneOverHosts(unseen_), probe_, probeLane_);
+}
+
+std::unique_ptr<Lane> Communicator::makeLaneOverHosts(ProbeComm* probe) {
   const HostMap& hosts = parts_.hosts;
-  if (hosts.hosts() == 1) return makeMemoryLane(probe_);
   std::vector<int> all(static_cast<size_t>(hosts.ranks()));
   std::iota(all.begin(), all.end(), 0);
-  probeLane_ = hosts.scattered() ? MessageLane::kProbeLane : HierLane::kProbeLane;
-  if (hosts.scattered()) return makeMessageLane(all, rank(), hash_, probe_);
+  if (hosts.scattered()) return makeMessageLane(all, rank(), hash_, probe);
   HierLanes lanes;
-  unseen_ = ProbeWriter::process()->openUnseen();
   lanes.memory = makeMemoryLane(unseen_);
   lanes.pairs = makeMessageLane(all, rank(), hash_, unseen_);
   if (hosts.onRail()) {
@@ -107,11 +115,12 @@ std::unique_ptr<Lane> Communicator::makeOwnLane() {
     uint64_t id = hash_ ^ (0x9e3779b97f4a7c15u * (static_cast<uint64_t>(hosts.local()) + 1));
     lanes.rail = makeMessageLane(rail, hosts.host(), id, unseen_);
   }
-  return std::make_unique<HierLane>(hosts, std::move(lanes), probe_);
+  return std::make_unique<HierLane>(hosts, std::move(lanes), probe);
 }
 
 std::string Communicator::laneText() const {
   std::string text = lane_->state().name;
+  if (byImages()) text += " (on images in the host's memory)";
   if (parts_.hosts.scattered() && ranks() > 1) return text;
   if (parts_.tuning.byDevice) {
     return text += parts_.staging != nullptr ? " (copies by the device, through its memory)"

@@ -23,6 +23,7 @@
 #include "engine/engine.h"
 #include "flexlink/nccl.h"
 #include "lane/hier/hier_lane.h"
+#include "lane/image/image_lane.h"
 #include "lane/memory/memory_lane.h"
 #include "lane/message/message_lane.h"
 #include "lane/split/split_lane.h"
@@ -59,6 +60,7 @@ struct CommParts {
   std::vector<std::shared_ptr<Bundle>> bundles;  // by rank, of other hosts; empty: there are none
   MemoryTuning tuning;
   std::unique_ptr<CopyStream> copies;    // null: the CPU copies and adds
+  std::unique_ptr<ImageMemory> images;   // null: lanes work on the user's memory itself
   std::shared_ptr<StagingPool> staging;  // of a GPU; null: in the segment
   std::unique_ptr<VendorComm> vendor;    // null: no vendor lane
   int cores = 1;                         // that the ranks of this host may run on
@@ -94,6 +96,8 @@ class Communicator {
   int hosts() const { return parts_.hosts.hosts(); }
   int device() const { return parts_.cards[static_cast<size_t>(parts_.rank)].device; }
   const std::shared_ptr<CudaDevice>& gpu() const { return parts_.gpu; }  // null: on host memory
+  // On GPUs of several hosts: what moves is an image in the host's memory.
+  bool byImages() const { return parts_.gpu != nullptr && hosts() > 1; }
   uint64_t hash() const { return hash_; }
   const Cookie& cookie() const { return parts_.cookie; }
   const CommConfig& config() const { return parts_.config; }
@@ -148,6 +152,7 @@ class Communicator {
  private:
   std::unique_ptr<Lane> makeLane();
   std::unique_ptr<Lane> makeOwnLane();
+  std::unique_ptr<Lane> makeLaneOverHosts(ProbeComm* probe);
   std::unique_ptr<MemoryLane> makeMemoryLane(ProbeComm* probe);
   std::unique_ptr<MessageLane> makeMessageLane(const std::vector<int>& ranks, int place,
                                                uint64_t id, ProbeComm* probe) const;
@@ -182,7 +187,7 @@ class Communicator {
   WaitPolicy policy_;
   ProbeComm* probe_;
   uint8_t probeLane_ = FLEXLINK_PROBE_LANE_MEMORY;  // what the lane is in the probe
-  ProbeComm* unseen_ = nullptr;                     // of the lanes below a hier lane
+  ProbeComm* unseen_ = nullptr;                     // of the lanes below another one
   int nicsOut_ = -1;  // links in the probe that stand for NICs that are out; -1: not yet
   std::unique_ptr<Lane> lane_;
   std::shared_ptr<EpochMeeting> epochs_;  // null: one lane, or fixed shares

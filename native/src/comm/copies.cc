@@ -28,6 +28,7 @@ void allocateStaging(CreationPlan* plan) {
 
 CopiesEntry::CopiesEntry(const CommParts& parts)
     : rank_(parts.rank),
+      byImages_(parts.gpu != nullptr && parts.hosts.hosts() > 1),
       layout_(parts.layout),
       cards_(parts.cards),
       device_(parts.gpu),
@@ -46,8 +47,9 @@ std::shared_ptr<CopiesEntry> CopiesEntry::start(const CommParts& parts, Done don
   auto entry = std::make_shared<CopiesEntry>(parts);
   entry->done_ = std::move(done);
   if (parts.staging != nullptr) {
-    std::vector<MemoryPeer> others = parts.peers;
-    others.erase(others.begin() + parts.rank);
+    std::vector<MemoryPeer> others;  // who may come to read it
+    if (!entry->byImages_) others = parts.peers;
+    if (!others.empty()) others.erase(others.begin() + parts.rank);
     parts.staging->shareWith(std::move(others));
   }
   Status started = startThread("flexlink-gpu", "the thread that opens GPU memory", [entry] {
@@ -60,22 +62,27 @@ std::shared_ptr<CopiesEntry> CopiesEntry::start(const CommParts& parts, Done don
   return entry;
 }
 
-void CopiesEntry::open() {
-  std::vector<Segment> pinned;
-  for (const Peer& peer : peers_) pinned.push_back(peer.segment);
-  Result<std::unique_ptr<CopyStream>> opened =
-      CopyStream::open(device_, std::move(pinned), layout_);
-  status_ = opened.status();
-  if (!opened.ok()) return;
-  copies_ = std::move(opened.value());
+void CopiesEntry::open() { status_ = byImages_ ? openImages() : openCopies(); }
+
+Status CopiesEntry::openImages() {
+  const auto ranks = static_cast<int>(cards_.size());
+  FLEXLINK_TRY_ASSIGN(images_, ImageMemory::open(device_, ranks));
+  return {};
+}
+
+Status CopiesEntry::openCopies() {
+  std::vector<PinnedRange> pinned;
+  for (const Peer& peer : peers_) pinned.push_back({peer.segment.base(), layout_.bytes()});
+  FLEXLINK_TRY_ASSIGN(copies_, CopyStream::open(device_, std::move(pinned)));
   Status reached = pool_ != nullptr ? reachAll() : Status();
-  if (reached.ok()) return;
+  if (reached.ok()) return {};
   staging_.clear();
   FLEXLINK_INFO(kInit, "rank %d: its GPU does not reach staging memory of %s; the host's serves",
                 rank_, reached.text());
+  return {};
 }
 
-// On GPUs all ranks are of this host.
+// All ranks are of this host.
 Status CopiesEntry::reachAll() {
   for (size_t rank = 0; rank < peers_.size(); ++rank) {
     if (cards_[rank].hasStaging == 0) {
@@ -97,6 +104,7 @@ void CopiesEntry::settle() {
 
 void CopiesEntry::give(CommParts* parts) {
   parts->copies = std::move(copies_);
+  parts->images = std::move(images_);
   if (staging_.empty()) return dropStaging(parts);
   for (size_t rank = 0; rank < staging_.size(); ++rank) {
     parts->peers[rank].staging = staging_[rank];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What moves the bytes between ranks of one host where the ranks' threads do not: on GPUs, and with
-// FLEXLINK_COPIES=device.
+// FLEXLINK_COPIES=device. For GPUs of several hosts: to images in the host's memory and back.
 #pragma once
 
 #include <functional>
@@ -46,10 +46,13 @@ class CopiesEntry : public std::enable_shared_from_this<CopiesEntry> {
     std::string name;
   };
   void open();
+  Status openCopies();
+  Status openImages();
   Status reachAll();
   void settle();
 
   const int rank_;
+  const bool byImages_;
   const SegmentLayout layout_;
   const std::vector<RankCard> cards_;
   std::shared_ptr<Device> device_;
@@ -61,6 +64,7 @@ class CopiesEntry : public std::enable_shared_from_this<CopiesEntry> {
   // By the thread, before it posts settle().
   Status status_;
   std::unique_ptr<CopyStream> copies_;
+  std::unique_ptr<ImageMemory> images_;
   std::vector<uint8_t*> staging_;  // by rank; empty: not all were reached
 };
 

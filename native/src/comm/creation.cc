@@ -74,7 +74,6 @@ class Creation : public std::enable_shared_from_this<Creation> {
   void regroup(const std::vector<Denial>& denials);
   void dropPeers();
   Status makeCard(std::string* bytes);
-  Status checkHosts() const;
   void reachPeers(std::vector<PeerNics> nics);
   void enterVendor();
   bool openCopies();
@@ -232,24 +231,12 @@ void Creation::hearCards(const std::vector<std::string>& blobs) {
   std::vector<uint64_t> mine;
   for (const RankCard& card : parts_.cards) mine.push_back(card.process.hostHash);
   parts_.hosts = makeHostMap(parts_.rank, mine);
-  status = checkHosts();
-  if (!status.ok()) return end(status);
   admitCookie(parts_.cookie);  // some may be back at the door before this rank is through
   admitted_ = true;
   enterVendor();
   bool severalHosts =
       std::any_of(hosts.begin(), hosts.end(), [&](uint64_t host) { return host != hosts.front(); });
   severalHosts ? sayNics() : reachPeers({});
-}
-
-// Also when ranks of one host turn out to be apart.
-Status Creation::checkHosts() const {
-  if (plan_.gpu == nullptr || parts_.hosts.hosts() <= 1) return {};
-  return makeStatus(Code::kInvalidUsage,
-                    "our own lanes reach the GPUs of one host, and the ranks are on %d (or do not "
-                    "share memory: NCCL_DEBUG=INFO says why); without FLEXLINK_PASS_THROUGH=0 the "
-                    "vendor's library carries them",
-                    parts_.hosts.hosts());
 }
 
 void Creation::sayNics() {
@@ -372,7 +359,7 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   facts.cma = agreed.cma;
   facts.eagerBytes = parts_.cards[0].eagerBytes;
   facts.chunkBytes = parts_.cards[0].chunkBytes;
-  facts.byDevice = parts_.cards[0].byDevice != 0;
+  facts.byDevice = parts_.cards[0].byDevice != 0 && parts_.images == nullptr;
   parts_.tuning = memoryTuning(facts);
   if (!agreed.staging) dropStaging(&parts_);
   if (agreed.vendor) parts_.vendor = vendor_->take();
@@ -391,8 +378,7 @@ void Creation::regroup(const std::vector<Denial>& denials) {
   std::vector<uint64_t> hashes;
   for (const RankCard& card : parts_.cards) hashes.push_back(card.process.hostHash);
   parts_.hosts = makeHostMap(parts_.rank, setApart(std::move(hashes), denials));
-  Status status = checkHosts();
-  status.ok() ? sayNics() : end(status);
+  sayNics();
 }
 
 // What was made of the paths so far.

@@ -63,6 +63,13 @@ constexpr bool isMessage(Collective kind) {
   return kind == Collective::kSend || kind == Collective::kRecv;
 }
 
+// Elements [begin, end) of every block of a call.
+struct ElementRange {
+  size_t begin = 0;
+  size_t end = 0;
+  size_t size() const { return end - begin; }
+};
+
 // Of a call that concerns one peer: its direction of its pair, as an index below 2 * ranks.
 constexpr size_t wayOf(const Call& call) {
   return 2 * static_cast<size_t>(call.root) + (call.kind == Collective::kRecv ? 1 : 0);

@@ -21,6 +21,12 @@ inline uint64_t countOf(const Call& call) {
   return call.whole != nullptr ? call.whole->count : call.count;
 }
 
+// Of a message, whose two ends are alike but for their kind.
+inline uint64_t messageSignature(const Call& call) {
+  if (call.whole != nullptr) return call.whole->signature;
+  return static_cast<uint64_t>(Collective::kSend) | static_cast<uint64_t>(call.type) << 8;
+}
+
 // The call as the probe shows it; `bytes` of it will have moved at the end.
 ProbeSignature probeCall(const Call& call, size_t bytes);
 

@@ -21,13 +21,6 @@ struct HierPart {
   bool together = false;  // `after` waits for nothing but its turn
 };
 
-// Elements [begin, end) of every block of a call.
-struct ElementRange {
-  size_t begin = 0;
-  size_t end = 0;
-  size_t size() const { return end - begin; }
-};
-
 // How the blocks of a call are cut; the same on all ranks.
 size_t hierSegmentElements(const HostMap& map, const Call& call);
 

@@ -162,7 +162,7 @@ Progress MemoryLane::pollSend(const Call& call, Single* single) {
     Cell& cell = own.cell(call.root, produced_[peer]);
     size_t part = single->mode == kInCells ? std::min(cellRoom(), bytes - single->moved) : 0;
     cell.header = {static_cast<uint64_t>(call.type),
-                   bytes,
+                   countOf(call) * typeSize(call.type),
                    part,
                    reinterpret_cast<uint64_t>(call.send),
                    region.offset,
@@ -195,7 +195,8 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
   Cell& cell = theirs.cell(rank_, consumed_[peer]);
   size_t bytes = bytesOf(call);
   if (!single->begun) {
-    if (cell.header.bytes != bytes || cell.header.signature != static_cast<uint64_t>(call.type)) {
+    const uint64_t whole = countOf(call) * typeSize(call.type);
+    if (cell.header.bytes != whole || cell.header.signature != static_cast<uint64_t>(call.type)) {
       auto type = static_cast<DataType>(cell.header.signature % kDataTypes);
       return fail(makeStatus(
           Code::kInvalidUsage,
@@ -204,7 +205,8 @@ Progress MemoryLane::pollRecv(const Call& call, Single* single) {
           describeSingle("Send", cell.header.bytes / typeSize(type),
                          cell.header.signature % kDataTypes)
               .c_str(),
-          myRank(), describeSingle("Recv", call.count, static_cast<uint64_t>(call.type)).c_str()));
+          myRank(),
+          describeSingle("Recv", countOf(call), static_cast<uint64_t>(call.type)).c_str()));
     }
     single->begun = true;
     single->mode = cell.header.mode;

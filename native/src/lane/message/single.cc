@@ -7,16 +7,6 @@
 #include "lane/message/message_lane.h"
 
 namespace flexlink {
-namespace {
-
-// A send and its receive are alike but for their kind.
-uint64_t singleSignature(const Call& call) {
-  if (call.whole != nullptr) return call.whole->signature;
-  return static_cast<uint64_t>(Collective::kSend) | static_cast<uint64_t>(call.type) << 8;
-}
-
-}  // namespace
-
 void MessageLane::startSingles(const Batch& batch) {
   if (spareLetters_.empty()) spareLetters_.push_back(std::make_unique<Letters>());
   letters_.push_back(std::move(spareLetters_.back()));
@@ -43,7 +33,7 @@ void MessageLane::post(const Call& call, Letters* letters) {
   const size_t bytes = bytesOf(call);
   auto me = static_cast<uint16_t>(rank_), other = static_cast<uint16_t>(call.root);
   Message message;
-  message.signature = singleSignature(call);
+  message.signature = messageSignature(call);
   message.count = countOf(call);
   message.key = sends ? MessageKey{comm_, sent_[peer]++, kTagSingle, me, other}
                       : MessageKey{comm_, received_[peer]++, kTagSingle, other, me};
@@ -69,7 +59,7 @@ void MessageLane::postToSelf(const Call& call, Letters* letters) {
   const CallBook::Which which{sent_[static_cast<size_t>(rank_)]++, rank_, rank_};
   from.letters->booked.push_back(which);
   auto said = [&](const Call& own, bool sends) {
-    return CallBook::Said{singleSignature(own), countOf(own), nameOf(rank_), own.seq, sends};
+    return CallBook::Said{messageSignature(own), countOf(own), nameOf(rank_), own.seq, sends};
   };
   book_.mine(which, said(*from.call, true));
   book_.theirs(which, said(*to.call, false));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lane/memory/copy_stream.h"
+#include "lane/copy_stream.h"
 
 #include "base/log.h"
 #include "device/drain.h"
@@ -17,12 +17,11 @@ uint64_t* wordOf(std::atomic<uint64_t>& counter) {
 }  // namespace
 
 Result<std::unique_ptr<CopyStream>> CopyStream::open(std::shared_ptr<Device> device,
-                                                     std::vector<Segment> pinned,
-                                                     const SegmentLayout& layout) {
+                                                     std::vector<PinnedRange> pinned) {
   std::unique_ptr<CopyStream> made(new CopyStream(std::move(device)));
-  for (const Segment& each : pinned) {
-    FLEXLINK_TRY(pinShared(made->device_, each.base(), layout.bytes()));
-    made->pinned_.push_back(each.base());
+  for (const PinnedRange& each : pinned) {
+    FLEXLINK_TRY(pinShared(made->device_, each.begin, each.bytes));
+    made->pinned_.push_back(each.begin);
   }
   FLEXLINK_TRY_ASSIGN(made->stream_, made->device_->makeStream());
   return made;
@@ -32,11 +31,11 @@ CopyStream::~CopyStream() {
   if (stream_ != nullptr) {
     drain();
     Status freed = device_->freeStream(stream_);
-    if (!freed.ok()) FLEXLINK_WARN("memory lane: %s", freed.text());
+    if (!freed.ok()) FLEXLINK_WARN("copies of a lane: %s", freed.text());
   }
   for (void* each : pinned_) {
     Status unpinned = unpinShared(each);
-    if (!unpinned.ok()) FLEXLINK_WARN("memory lane: %s", unpinned.text());
+    if (!unpinned.ok()) FLEXLINK_WARN("copies of a lane: %s", unpinned.text());
   }
 }
 
@@ -52,8 +51,8 @@ void CopyStream::fold(const FoldArgs& args) {
   if (args.count != 0) note(device_->fold(stream_, args));
 }
 
-void CopyStream::publish(std::atomic<uint64_t>& clock, uint64_t value) {
-  note(device_->writeValue(stream_, wordOf(clock), value));
+void CopyStream::publish(std::atomic<uint64_t>& counter, uint64_t value) {
+  note(device_->writeValue(stream_, wordOf(counter), value));
 }
 
 bool CopyStream::idle() { return device_->query(stream_).code() != Code::kInProgress; }
@@ -67,7 +66,7 @@ Status CopyStream::drive() {
 
 void CopyStream::drain() {
   Status drained = flexlink::drain(*device_, stream_);
-  if (!drained.ok()) FLEXLINK_WARN("memory lane: %s", drained.text());
+  if (!drained.ok()) FLEXLINK_WARN("copies of a lane: %s", drained.text());
   note(drained);
 }
 
