@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ PACKAGES = (
 )
 Words = list[str | Path]
 TAIL = 1500  # characters of a failed command's output that are kept
+FIGURE = re.compile(r"^figure: (.+) = (\S+)$", re.MULTILINE)
 GPU_TESTS = "Gpu|Cuda"  # C++ tests of what a GPU runs; those that use one begin with Gpu
 
 
@@ -75,7 +77,8 @@ def judged(status: int, output: str, seconds: float, figures: Figures | None = N
 
 
 def figures_of_tests(report: Path) -> Figures:
-    """Counts of a JUnit file, why tests were skipped, and the properties that tests recorded."""
+    """Counts of a JUnit file, why tests were skipped, and what tests recorded: as properties, or as
+    lines `figure: NAME = VALUE` of their output."""
     figures: Figures = {"passed": 0, "failed": 0, "skipped": 0}
     for case in ET.parse(report).getroot().iter("testcase"):
         skip = case.find("skipped")
@@ -89,6 +92,8 @@ def figures_of_tests(report: Path) -> Figures:
             figures[reason] = figures.get(reason, 0) + 1
         for entry in case.iter("property"):
             figures[entry.get("name", "")] = _number(entry.get("value", ""))
+        for name, value in FIGURE.findall(case.findtext("system-out") or ""):
+            figures[name] = _number(value)
     return figures
 
 

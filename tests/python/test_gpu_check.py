@@ -141,7 +141,8 @@ def test_figures_of_tests_are_counts_reasons_and_recorded_properties(tmp_path: P
     report = tmp_path / "report.xml"
     report.write_text(
         '<testsuites><testsuite><testcase name="a"><properties><property name="both ways GB/s" '
-        'value="43.25"/></properties></testcase><testcase name="b"><failure message="no"/>'
+        'value="43.25"/></properties><system-out>[ RUN ]\nfigure: PCIe link GB/s = 41.5\n[ OK ]'
+        '</system-out></testcase><testcase name="b"><failure message="no"/>'
         '</testcase><testcase name="c"><skipped message="CuPy is not installed"/></testcase>'
         "</testsuite></testsuites>"
     )
@@ -150,6 +151,7 @@ def test_figures_of_tests_are_counts_reasons_and_recorded_properties(tmp_path: P
         "failed": 1,
         "skipped": 1,
         "both ways GB/s": 43.25,
+        "PCIe link GB/s": 41.5,
         "failed: b": True,
         "skipped: CuPy is not installed": 1,
     }

@@ -182,9 +182,9 @@ TEST_F(GpuDevice, AddingIsMeasuredAgainstCopying) {
   const double copied = 2.0 * kBytes * kTimes / timed(kTimes, move) / 1e9;
   timed(2, add);
   const double added = 3.0 * kBytes * kTimes / timed(kTimes, add) / 1e9;
-  RecordProperty("copy on the GPU, GB/s read and written", std::to_string(copied));
-  RecordProperty("sum of two on the GPU, GB/s read and written", std::to_string(added));
-  std::printf("copy %.0f GB/s, sum of two %.0f GB/s (read and written)\n", copied, added);
+  // scripts/gpu-check reads these lines.
+  std::printf("figure: copy on the GPU, GB/s read and written = %.0f\n", copied);
+  std::printf("figure: sum of two on the GPU, GB/s read and written = %.0f\n", added);
   std::vector<float> got(ones.size());
   copy(got.data(), memory[2], kBytes);
   finish();
