@@ -137,6 +137,13 @@ def test_memory_stays_while_a_slow_gpu_uses_it(fresh_ranks: Fresh, gpu_env: dict
     expect_all_passed(fresh_ranks(2, "gpu:joined", ["nobody_keeps_it"], env=env).finish(60))
 
 
+@pytest.mark.parametrize("size", [2, 4])
+def test_two_hosts(fresh_ranks: Fresh, gpu_env: dict[str, str], size: int) -> None:
+    """What moves between them are images of the GPUs' memory (native/src/lane/image)."""
+    bodies = ["both_devices", "life", "nobody_keeps_it", "two_of_many", "groups"]
+    expect_all_passed(fresh_ranks(size, "gpu:joined", bodies, 2, env=gpu_env).finish(90))
+
+
 def test_who_does_not_come_is_named(fresh_ranks: Fresh, gpu_env: dict[str, str]) -> None:
     values = expect_all_passed(fresh_ranks(3, "gpu:late", 1.5, env=gpu_env).finish(60))
     for text in filter(None, values):

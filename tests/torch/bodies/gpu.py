@@ -274,8 +274,10 @@ def aborted(rank: Rank) -> None:
     (rank.folder / "aborted").touch()
 
 
-def joined(rank: Rank, bodies: list[str]) -> None:
-    """Some of these in a world of their own."""
+def joined(rank: Rank, bodies: list[str], hosts: int = 1) -> None:
+    """Some of these in a world of their own; on several hosts ranks take turns."""
+    if hosts > 1:
+        os.environ["FLEXLINK_HOSTID"] = f"host{rank.rank % hosts}"
     rank.join()
     for name in bodies:
         body: Callable[[Rank], None] = globals()[name]
