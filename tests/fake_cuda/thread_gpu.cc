@@ -152,7 +152,28 @@ void* GpuMemory::forKernel(CUdeviceptr address, size_t bytes) {
   return forCopy(address, bytes);
 }
 
-GpuStream::GpuStream(CUdevice device) : device_(device) {
+GpuConnection* GpuConnection::of(CUdevice device, int priority) {
+  static const char* text = getenv("FAKE_GPU_CONNECTIONS");
+  if (text == nullptr || strcmp(text, "1") != 0) return nullptr;
+  static std::mutex mutex;
+  static auto* all = new std::map<std::pair<CUdevice, int>, GpuConnection>;
+  std::lock_guard<std::mutex> lock(mutex);
+  return &(*all)[{device, priority}];
+}
+
+void GpuConnection::await(uint64_t number) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [&] { return done_ == number; });
+}
+
+void GpuConnection::done() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  ++done_;
+  changed_.notify_all();
+}
+
+GpuStream::GpuStream(CUdevice device, int priority)
+    : device_(device), connection_(GpuConnection::of(device, priority)) {
   std::thread([this] { run(); }).detach();
 }
 
@@ -166,7 +187,7 @@ GpuStream::~GpuStream() {
 CUresult GpuStream::enqueue(Work work) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (error_ != kCudaSuccess) return error_;
-  queue_.push_back(std::move(work));
+  queue_.push_back({std::move(work), connection_ != nullptr ? connection_->next() : 0});
   changed_.notify_all();
   return kCudaSuccess;
 }
@@ -188,14 +209,16 @@ void GpuStream::run() {
   for (;;) {
     changed_.wait(lock, [this] { return !queue_.empty() || ends_; });
     if (queue_.empty()) break;
-    Work work = std::move(queue_.front());
+    Job job = std::move(queue_.front());
     queue_.pop_front();
     busy_ = true;
     const bool works = error_ == kCudaSuccess;
     lock.unlock();
+    if (connection_ != nullptr) connection_->await(job.number);
     delay();
-    const CUresult result = works ? work() : kCudaSuccess;
-    work = nullptr;
+    const CUresult result = works ? job.work() : kCudaSuccess;
+    job.work = nullptr;
+    if (connection_ != nullptr) connection_->done();
     lock.lock();
     if (result != kCudaSuccess) error_ = result;
     busy_ = false;

@@ -3,6 +3,7 @@
 // by themselves. What a libcuda.so.1 that is put before the real one needs (thread_gpu_api.cc).
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -52,12 +53,31 @@ class GpuMemory {
   std::map<uintptr_t, size_t> pinned_;
 };
 
+// What several streams share with FAKE_GPU_CONNECTIONS=1 (CUDA_DEVICE_MAX_CONNECTIONS): their work
+// is done in the order in which it was enqueued, so that a stream that waits holds up all of them.
+// Streams of another priority have another one. Any thread.
+class GpuConnection {
+ public:
+  // Null: every stream has its own.
+  static GpuConnection* of(CUdevice device, int priority);
+
+  uint64_t next() { return enqueued_.fetch_add(1); }
+  void await(uint64_t number);
+  void done();
+
+ private:
+  std::atomic<uint64_t> enqueued_{0};
+  std::mutex mutex_;  // guards done_
+  std::condition_variable changed_;
+  uint64_t done_ = 0;
+};
+
 // One stream: a thread that does what was enqueued, in order. The first error stays.
 class GpuStream {
  public:
   using Work = std::function<CUresult()>;
 
-  explicit GpuStream(CUdevice device);
+  explicit GpuStream(CUdevice device, int priority = 0);
   GpuStream(const GpuStream&) = delete;
   GpuStream& operator=(const GpuStream&) = delete;
   ~GpuStream();  // when all is done
@@ -70,12 +90,17 @@ class GpuStream {
   bool capturing = false;  // by the thread that uses the stream
 
  private:
+  struct Job {
+    Work work;
+    uint64_t number;  // of the connection
+  };
   void run();
 
   const CUdevice device_;
+  GpuConnection* const connection_;
   std::mutex mutex_;  // guards the rest
   std::condition_variable changed_;
-  std::deque<Work> queue_;
+  std::deque<Job> queue_;
   CUresult error_ = kCudaSuccess;
   bool busy_ = false;
   bool ended_ = false;  // the thread has left

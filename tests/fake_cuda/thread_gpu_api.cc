@@ -201,8 +201,9 @@ FAKE CUresult cuIpcOpenMemHandle_v2(CUdeviceptr* address, CUipcMemHandle handle,
 }
 FAKE CUresult cuIpcCloseMemHandle(CUdeviceptr address) { return memory().free(address); }
 
-FAKE CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned, int) {
-  *stream = reinterpret_cast<CUstream>(new GpuStream(current == nullptr ? 0 : deviceOf(current)));
+FAKE CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned, int priority) {
+  const CUdevice device = current == nullptr ? 0 : deviceOf(current);
+  *stream = reinterpret_cast<CUstream>(new GpuStream(device, priority));
   return kCudaSuccess;
 }
 FAKE CUresult cuStreamDestroy_v2(CUstream stream) {

@@ -69,6 +69,14 @@ MUTATIONS = (
         "*ImageLane*",
     ),
     Mutation(
+        "a good guest: our streams stand behind the program's where there is one connection",
+        "native/src/device/cuda/cuda_device.cc",
+        "&stream, flags, greatest));",
+        "&stream, flags, least));",
+        "test_ranks",
+        "Gpu.OneConnectionForAllStreamsIsEnough",
+    ),
+    Mutation(
         "same bits: a GPU folds from the second source on",
         "native/src/device/cuda/kernels/fold.h",
         "acc[i] = k == 0 ? x : Op::combine(acc[i], x);",

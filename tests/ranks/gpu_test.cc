@@ -265,6 +265,23 @@ TEST_P(Gpus, ScalarsAndWindowsAreTheDevices) {
 
 TEST(Gpu, WhatItCannotTakeIsSaid) { expectRanksPass("GpuRefusals", onGpus({2, How::kThreads, 2})); }
 
+// CUDA_DEVICE_MAX_CONNECTIONS=1: a stream that waits for its peers holds up all of the program's,
+// but none of ours.
+TEST(Gpu, OneConnectionForAllStreamsIsEnough) {
+  for (const char* hosts : {"", "01"}) {
+    RunOptions o = onGpus({2, How::kProcesses, 1}, {"FAKE_GPU_CONNECTIONS=1"});
+    o.hosts = hosts;
+    o.deadlineSeconds = 20;
+    for (const char* body : {"GpuStreamIsTheOrder", "GpuScalarOfTheDevice", "GpuNullStream"}) {
+      expectRanksPass(body, o);
+    }
+    o.args = sample(48, size_t{128} << 10);
+    expectRanksPass("RandomBatches", o);
+    o.env.emplace_back("FLEXLINK_STAGING=host");
+    expectRanksPass("RandomBatches", o);
+  }
+}
+
 // The peer never comes: what lies behind the collective goes on when it is given up.
 RANK_BODY(GpuAbort) {
   Comm comm = makeWorld(ctx);

@@ -44,6 +44,13 @@ TEST(Side, CallsOnGpusAreCut) {
   }
 }
 
+// CUDA_DEVICE_MAX_CONNECTIONS=1.
+TEST(Side, OneConnectionForAllStreamsIsEnough) {
+  RunOptions o = besideOnGpus(2, How::kProcesses, 1);
+  o.env.emplace_back("FAKE_GPU_CONNECTIONS=1");
+  for (const char* body : {"CutCases", "EachKindIsCut"}) expectRanksPass(body, o);
+}
+
 TEST(Side, CallsBetweenHostsAreCut) {
   for (const char* body : {"CutCases", "CutBatches", "EachKindIsCut"}) {
     SCOPED_TRACE(body);
