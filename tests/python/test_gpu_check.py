@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import PROGRAMS
+from support import PROGRAMS, make_thread_gpus
 
 ROOT = PROGRAMS.parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -65,6 +65,24 @@ def test_a_dry_run_lists_every_step_and_runs_none(tmp_path: Path) -> None:
     assert {step["status"] for step in report["steps"]} == {"not run"}
     assert all(step["reason"].startswith("dry run: ") for step in report["steps"])
     assert done.stdout.splitlines()[-2] == f"0 steps passed, 0 failed, {len(STEPS)} not run"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU: scripts/gpu-check itself runs")
+def test_without_a_vendor_that_shares_a_gpu_our_own_lane_is_the_primary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On GPUs that are threads, whose rates say nothing."""
+    for name, value in make_thread_gpus(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(gpu_steps, "FOLDER", tmp_path)
+    check = gpu_steps.Check()
+    check.bin = Path(sys.executable).parent
+    check.large = "2M"
+    outcome = check.beside(90, {"vendor": ""})
+    assert outcome.status == gpu_steps.PASSED, outcome.reason
+    assert outcome.figures["primary"] == "our memory lane"
+    assert outcome.figures["vendor,memory: gain"] > 0
 
 
 @pytest.mark.skipif(not no_gpu(), reason="this machine has a GPU: scripts/gpu-check itself runs")

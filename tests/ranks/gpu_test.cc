@@ -269,7 +269,8 @@ TEST(Gpu, WhatItCannotTakeIsSaid) { expectRanksPass("GpuRefusals", onGpus({2, Ho
 // but none of ours.
 TEST(Gpu, OneConnectionForAllStreamsIsEnough) {
   for (const char* hosts : {"", "01"}) {
-    RunOptions o = onGpus({2, How::kProcesses, 1}, {"FAKE_GPU_CONNECTIONS=1"});
+    RunOptions o = onGpus({2, How::kProcesses, 1},
+                          {"FAKE_GPU_CONNECTIONS=1", "CUDA_DEVICE_MAX_CONNECTIONS=1"});
     o.hosts = hosts;
     o.deadlineSeconds = 20;
     for (const char* body : {"GpuStreamIsTheOrder", "GpuScalarOfTheDevice", "GpuNullStream"}) {

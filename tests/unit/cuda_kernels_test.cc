@@ -249,6 +249,13 @@ TEST(CudaKernelNames, EveryTypeAndOpHasItsKernelAndNoOtherIsThere) {
   EXPECT_EQ(names.size(), needed.size()) << "none twice";
 }
 
+TEST(CudaKernelPlan, TheUserMayAllowFewerBlocksThanAGpuHolds) {
+  EXPECT_EQ(mostBlocks(132, -1), 264u);
+  EXPECT_EQ(mostBlocks(132, 0), 264u);
+  EXPECT_EQ(mostBlocks(132, 2), 2u);
+  EXPECT_EQ(mostBlocks(132, 1'000'000), 264u);
+}
+
 TEST(CudaKernelPlan, MoreBuffersThanAKernelTakesAreRefused) {
   std::vector<const void*> srcs(cuda::kMaxSources + 1, nullptr);
   void* dst = nullptr;

@@ -43,6 +43,7 @@ struct PortRange {
   X(std::string, vendorPath, "FLEXLINK_NCCL_PATH", "", "", "", "", "the vendor's libnccl.so.2, absolute; empty: the one that the program would use; on host memory a second copy of this library") \
   X(std::string, passThrough, "FLEXLINK_PASS_THROUGH", "", "auto", "auto|1|0", "", "hand every call to the vendor's library; auto: where the device is cuda and a vendor is found; 1: on any device; 0: never") \
   X(std::string, cudaKernels, "FLEXLINK_CUDA_KERNELS", "", "", "", "", "fatbin, cubin or PTX file with the CUDA kernels, instead of those inside the library; empty: those inside") \
+  X(int64_t, maxCtas, "FLEXLINK_MAX_CTAS", "NCCL_MAX_CTAS", "-1", "-1..1000000", "", "blocks of a CUDA kernel of ours, at most; -1, 0: as many as a GPU holds at once") \
   X(std::string, library, "FLEXLINK_LIBRARY", "", "", "", "", "the libnccl.so.2 that the perf program and the tests open; the library itself does not use it") \
   X(std::string, commId, "NCCL_COMM_ID", "", "", "", "", "host:port of rank 0, instead of passing the unique id around") \
   X(std::string, socketIfname, "NCCL_SOCKET_IFNAME", "", "", "", "", "interfaces to use: prefixes with commas; = exact, ^ all but these") \

@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "base/settings.h"
 #include "base/small_file.h"
 #include "device/cuda/context_scope.h"
 #include "device/cuda/fold_plan.h"
@@ -303,8 +304,7 @@ Status CudaDevice::fold(StreamHandle stream, const FoldArgs& args) {
   if (args.count == 0) return {};
   FLEXLINK_TRY(kernels_);
   FoldPlan plan;
-  // Two blocks are what a multiprocessor holds of most kernels: more would wait for them.
-  FLEXLINK_TRY(planFold(args, 2 * static_cast<unsigned>(multiprocessors_), &plan));
+  FLEXLINK_TRY(planFold(args, mostBlocks(multiprocessors_, settings().maxCtas), &plan));
   FLEXLINK_IN_CONTEXT();
   const auto type = static_cast<int>(plan.kernel.type);
   const auto op = static_cast<int>(plan.kernel.op);

@@ -83,6 +83,11 @@ std::string kernelName(KernelChoice kernel) {
   return std::string("flexlink_") + typeName(kernel.type) + "_" + opName(kernel.op);
 }
 
+unsigned mostBlocks(int multiprocessors, int64_t limit) {
+  const int64_t most = 2 * int64_t{multiprocessors};
+  return static_cast<unsigned>(limit < 1 ? most : std::min(most, limit));
+}
+
 Status planFold(const FoldArgs& args, unsigned maxBlocks, FoldPlan* plan) {
   if (args.nSrcs > cuda::kMaxSources || args.nDsts > cuda::kMaxDestinations) {
     return makeStatus(Code::kInvalidArgument,

@@ -28,6 +28,10 @@ struct FoldPlan {
   unsigned blocks;      // of cuda::kThreadsPerBlock threads
 };
 
+// Two for each multiprocessor, which is what it holds of most kernels: more would wait for them.
+// `limit`: the user's (NCCL_MAX_CTAS); below 1: none.
+unsigned mostBlocks(int multiprocessors, int64_t limit);
+
 // For args.count > 0. kInvalidArgument: more buffers than a kernel takes. At most `maxBlocks`
 // blocks.
 Status planFold(const FoldArgs& args, unsigned maxBlocks, FoldPlan* plan);
