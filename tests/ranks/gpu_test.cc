@@ -14,6 +14,7 @@
 #include "support/collective_case.h"
 #include "support/numbers.h"
 #include "support/rank_run.h"
+#include "support/sanitized.h"
 
 namespace ranktest {
 namespace {
@@ -276,7 +277,7 @@ TEST(Gpu, OneConnectionForAllStreamsIsEnough) {
     for (const char* body : {"GpuStreamIsTheOrder", "GpuScalarOfTheDevice", "GpuNullStream"}) {
       expectRanksPass(body, o);
     }
-    o.args = sample(48, size_t{128} << 10);
+    o.args = sample(inReach(32), size_t{128} << 10);
     expectRanksPass("RandomBatches", o);
     o.env.emplace_back("FLEXLINK_STAGING=host");
     expectRanksPass("RandomBatches", o);
