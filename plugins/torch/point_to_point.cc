@@ -15,6 +15,8 @@ namespace {
 using std::chrono::microseconds;
 using Clock = std::chrono::steady_clock;
 
+constexpr auto kError = c10d::WorkResult::COMM_ERROR;
+
 // A waiter looks again after so long at what another thread may have moved on.
 constexpr microseconds kSlice{50'000};
 
@@ -122,6 +124,10 @@ void PointToPoint::pump(int from) {
 bool PointToPoint::step(int from) {
   Channel& channel = channels_[static_cast<size_t>(from)];
   if (takeParcel(from)) return true;
+  if (channel.gone) {
+    endUnanswered(from);
+    return false;
+  }
   if (!channel.underWay) {
     if (!wants(from)) return false;
     begin(from, false, at::Tensor(), channel.header.get(), sizeof(Header));
@@ -131,10 +137,34 @@ bool PointToPoint::step(int from) {
   if (code == ncclInProgress) return false;
   channel.underWay.reset();
   if (code != ncclSuccess) {
-    failAll(backendError(hostLibrary().failureText(code, "recv")), resultOf(code));
-    return false;
+    broken(from, code);
+    return true;
   }
   channel.payload ? endPayload(from) : beginPayload(from);
+  return true;
+}
+
+// The sender has left, and the communicator goes on without it; or that is at its end as well.
+void PointToPoint::broken(int from, ncclResult_t code) {
+  const std::exception_ptr failure = backendError(hostLibrary().failureText(code, "recv"));
+  channels_[static_cast<size_t>(from)].gone = failure;
+  if (comm_->asyncError() != ncclSuccess) failAll(failure, resultOf(code));
+}
+
+// What comes from this sender has come: receives from it, and from anybody where nobody is left.
+void PointToPoint::endUnanswered(int from) {
+  const bool none = allGone();
+  posted_.remove_if([&](const Receive& receive) {
+    if (receive->from_ != from && !(receive->from_ < 0 && none)) return false;
+    ends_.push_back({receive, channels_[static_cast<size_t>(from)].gone, kError});
+    return true;
+  });
+}
+
+bool PointToPoint::allGone() const {
+  for (size_t peer = 0; peer < channels_.size(); ++peer) {
+    if (static_cast<int>(peer) != rank_ && !channels_[peer].gone) return false;
+  }
   return true;
 }
 

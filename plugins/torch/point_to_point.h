@@ -80,6 +80,7 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint> {
     Receive receiver;             // of that payload; null: nobody wanted it when it began
     at::Tensor parcel;            // where it goes then, or where it does not fit the receiver
     std::deque<Parcel> unwanted;  // in the order in which they came
+    std::exception_ptr gone;      // the sender has left: what a receive hears
   };
   // A receive that has ended; it is told without the lock, because its futures run callbacks.
   struct End {
@@ -91,6 +92,9 @@ class PointToPoint : public std::enable_shared_from_this<PointToPoint> {
   void pump(int from);
   bool step(int from);
   bool takeParcel(int from);
+  void broken(int from, ncclResult_t code);
+  void endUnanswered(int from);
+  bool allGone() const;
   void begin(int from, bool payload, const at::Tensor& memory, void* to, size_t bytes);
   void beginPayload(int from);
   void endPayload(int from);

@@ -35,6 +35,9 @@ TEST_P(HierLaneSpreads, BatchesOfMessagesKeepTheOrderOfAPair) {
 TEST_P(HierLaneSpreads, MessagesToOneselfMeetAcrossBatches) {
   messagesToOneselfMeetAcrossBatches(make());
 }
+TEST_P(HierLaneSpreads, AReceiveEndsAloneWhenItsSenderHasLeft) {
+  aReceiveEndsAloneWhenItsSenderHasLeft(make());
+}
 TEST_P(HierLaneSpreads, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(HierLaneSpreads, AbortEndsWaiting) { abortEndsWaiting(make()); }
 

@@ -85,6 +85,9 @@ TEST_P(ImageLaneWays, BatchesOfMessagesKeepTheOrderOfAPair) {
 TEST_P(ImageLaneWays, MessagesToOneselfMeetAcrossBatches) {
   messagesToOneselfMeetAcrossBatches(make());
 }
+TEST_P(ImageLaneWays, AReceiveEndsAloneWhenItsSenderHasLeft) {
+  aReceiveEndsAloneWhenItsSenderHasLeft(make());
+}
 TEST_P(ImageLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(ImageLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
 

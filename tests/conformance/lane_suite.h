@@ -38,6 +38,7 @@ void batchesMixMessagesAndCollectives(const MakeLanes& make);
 void batchesOfMessagesDoNotWaitForEachOther(const MakeLanes& make);
 void batchesOfMessagesKeepTheOrderOfAPair(const MakeLanes& make);
 void messagesToOneselfMeetAcrossBatches(const MakeLanes& make);
+void aReceiveEndsAloneWhenItsSenderHasLeft(const MakeLanes& make);
 void unlikeCallsFailOnAllRanks(const MakeLanes& make);
 void abortEndsWaiting(const MakeLanes& make);
 

@@ -56,6 +56,9 @@ TEST_P(MemoryLaneWays, BatchesOfMessagesKeepTheOrderOfAPair) {
 TEST_P(MemoryLaneWays, MessagesToOneselfMeetAcrossBatches) {
   messagesToOneselfMeetAcrossBatches(make());
 }
+TEST_P(MemoryLaneWays, AReceiveEndsAloneWhenItsSenderHasLeft) {
+  aReceiveEndsAloneWhenItsSenderHasLeft(make());
+}
 TEST_P(MemoryLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(MemoryLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
 

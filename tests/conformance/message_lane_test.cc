@@ -36,6 +36,9 @@ TEST_P(MessageLaneWays, BatchesOfMessagesKeepTheOrderOfAPair) {
 TEST_P(MessageLaneWays, MessagesToOneselfMeetAcrossBatches) {
   messagesToOneselfMeetAcrossBatches(make());
 }
+TEST_P(MessageLaneWays, AReceiveEndsAloneWhenItsSenderHasLeft) {
+  aReceiveEndsAloneWhenItsSenderHasLeft(make());
+}
 TEST_P(MessageLaneWays, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()); }
 TEST_P(MessageLaneWays, AbortEndsWaiting) { abortEndsWaiting(make()); }
 

@@ -48,11 +48,19 @@ class Jobs {
     Progress progress = set_.lanes[rank]->poll();
     ASSERT_NE(progress, Progress::kFailed) << set_.lanes[rank]->failure().text();
     if (progress != Progress::kDone) return;
-    ASSERT_EQ(atHand_[rank].erase(set_.lanes[rank]->finished()), 1u) << "rank " << rank;
+    const Batch* batch = set_.lanes[rank]->finished();
+    ASSERT_EQ(atHand_[rank].erase(batch), 1u) << "rank " << rank;
+    if (!set_.lanes[rank]->outcome().ok()) lost_[batch] = set_.lanes[rank]->outcome();
   }
 
   bool over(size_t rank, const Batch& batch) const { return atHand_[rank].count(&batch) == 0; }
   bool idle(size_t rank) const { return atHand_[rank].empty(); }
+
+  // Why no message came; ok: it did.
+  Status outcome(const Batch& batch) const {
+    const auto found = lost_.find(&batch);
+    return found == lost_.end() ? Status() : found->second;
+  }
 
   // Until all these are over; false after a while.
   template <typename Over>
@@ -68,6 +76,7 @@ class Jobs {
  private:
   const LaneSet& set_;
   std::vector<std::set<const Batch*>> atHand_;
+  std::map<const Batch*, Status> lost_;
 };
 
 // One message of those that all ranks send each other, each in a batch of its own.
@@ -199,6 +208,43 @@ void messagesToOneselfMeetAcrossBatches(const MakeLanes& make) {
   ASSERT_TRUE(jobs.pollUntil([&] { return jobs.idle(0); }));
   EXPECT_EQ(got, sent);
   EXPECT_EQ(gotOther, other);
+}
+
+// Rank 1 has left when rank 0 waits for it, by a small and a large receive: both end, what it had
+// sent before comes all the same, and rank 2 is awaited as before.
+void aReceiveEndsAloneWhenItsSenderHasLeft(const MakeLanes& make) {
+  LaneSet set = make(3);
+  Jobs jobs(set);
+  Ints sent(kSmall, 8), got(kSmall), small(kSmall, -1), large(kLarge, -1), other(kLarge, 5),
+      gotOther(kLarge);
+  const Batch last = message(Collective::kSend, 0, &sent);
+  jobs.start(1, last);
+  ASSERT_TRUE(jobs.pollUntil([&] { return jobs.idle(1); }));
+  const Batch receives[] = {
+      message(Collective::kRecv, 1, &got), message(Collective::kRecv, 1, &small),
+      message(Collective::kRecv, 1, &large), message(Collective::kRecv, 2, &gotOther)};
+  for (const Batch& receive : receives) jobs.start(0, receive);
+  ASSERT_TRUE(jobs.pollUntil([&] { return jobs.over(0, receives[0]); }));
+  set.lanes[1]->close();
+  ASSERT_TRUE(jobs.pollUntil([&] {
+    EXPECT_TRUE(set.lanes[0]->check().ok()) << set.lanes[0]->failure().text();
+    return jobs.over(0, receives[1]) && jobs.over(0, receives[2]);
+  }));
+  EXPECT_EQ(got, sent);
+  EXPECT_TRUE(jobs.outcome(receives[0]).ok());
+  for (const Batch* lost : {&receives[1], &receives[2]}) {
+    EXPECT_EQ(jobs.outcome(*lost).code(), Code::kRemote);
+    EXPECT_NE(std::string(jobs.outcome(*lost).text()).find("rank 1 has left"), std::string::npos)
+        << jobs.outcome(*lost).text();
+  }
+  EXPECT_FALSE(jobs.over(0, receives[3]));
+  const Batch answer = message(Collective::kSend, 0, &other);
+  jobs.start(2, answer);
+  ASSERT_TRUE(jobs.pollUntil([&] { return jobs.idle(0) && jobs.idle(2); }));
+  EXPECT_TRUE(jobs.outcome(receives[3]).ok());
+  EXPECT_EQ(gotOther, other);
+  EXPECT_EQ(small, Ints(kSmall, -1));
+  EXPECT_TRUE(set.lanes[0]->check().ok());
 }
 
 }  // namespace flexlink

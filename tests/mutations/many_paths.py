@@ -5,6 +5,14 @@ from mutation import Mutation
 
 MUTATIONS = (
     Mutation(
+        "never silence: a receive from a rank of another host that has left waits for ever",
+        "native/src/lane/message/single.cc",
+        "if (!left_[peer]) return;",
+        "if (left_[peer]) return;",
+        "test_conformance",
+        "*HasLeft*",
+    ),
+    Mutation(
         "right or an error: a slot is filled again before it was emptied",
         "native/src/schedule/chunked.h",
         "return std::max(filled, emptied);",

@@ -5,6 +5,14 @@ from mutation import Mutation
 
 MUTATIONS = (
     Mutation(
+        "errors have an after-life: who waits for a rank that has left fails with all others",
+        "native/src/lane/memory/memory_lane.cc",
+        "stage_ == Stage::kSingle && closed && loseReceives(peer, gone)",
+        "false",
+        "test_conformance",
+        "*HasLeft*",
+    ),
+    Mutation(
         "right or an error: an average over one rank too many",
         "native/src/lane/memory/eager.cc",
         "args.divisor = ranks_;",

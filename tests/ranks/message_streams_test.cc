@@ -274,5 +274,60 @@ TEST(MessageStreamsWait, TheTimeLimitIsOfTheOneThatWaitsLongest) {
   }
 }
 
+// Rank 1 has left: what waits for it ends by itself, on a stream and in a call that blocks, and the
+// communicator goes on.
+RANK_BODY(SomebodyHasLeft) {
+  Comm comm = makeWorld(ctx);
+  Longs first(1000, ctx.rank), got(1000, -1), never(1000, -1), later(100'000, ctx.rank);
+  if (ctx.rank == 1) {
+    send(first, 0, comm, nullptr);
+    RANK_OK(flexlinkCommLeave(comm.release()));
+    ctx.wait(kAnswer);
+    return;
+  }
+  if (ctx.rank == 0) {
+    Stream gone, others;
+    Longs large(100'000, -1);
+    receive(large, 2, comm, others);
+    receive(got, 1, comm, gone);
+    receive(never, 1, comm, gone);
+    uint64_t last = 0;
+    RANK_OK(flexlinkStreamRecord(gone, &last));
+    RANK_IS(flexlinkStreamWait(gone, last, 20'000'000), ncclRemoteError);
+    RANK_MENTIONS(lastError(nullptr), "rank 1", "has left");
+    isAll(got, 1);
+    isAll(never, -1);
+    RANK_IS(ncclRecv(never.data(), never.size(), ncclInt64, 1, comm, nullptr), ncclRemoteError);
+    RANK_MENTIONS(lastError(comm), "rank 1", "has left");
+    ncclResult_t async = ncclInternalError;
+    RANK_OK(ncclCommGetAsyncError(comm, &async));
+    RANK_EQ(async, ncclSuccess);
+    ctx.set(kAnswer);
+    others.sync();
+    isAll(large, 2);
+    send(later, 2, comm, nullptr);
+  } else {
+    ctx.wait(kAnswer);
+    send(later, 0, comm, nullptr);
+    receive(later, 0, comm, nullptr);
+    isAll(later, 0);
+  }
+  RANK_OK(flexlinkCommLeave(comm.release()));
+}
+
+TEST(MessageStreams, WhoHasLeftHoldsUpNobodyElse) {
+  for (const char* hosts : {"", "012", "001", "010"}) {
+    RunOptions o;
+    o.size = 3;
+    o.hosts = hosts;
+    SCOPED_TRACE(hosts);
+    expectRanksPass("SomebodyHasLeft", o);
+  }
+  RunOptions threads;
+  threads.size = 3;
+  threads.how = How::kThreads;
+  expectRanksPass("SomebodyHasLeft", threads);
+}
+
 }  // namespace
 }  // namespace ranktest

@@ -45,6 +45,11 @@ def test_who_leaves_with_an_unanswered_receive_harms_nobody(ranks: Ranks, unread
     ranks("p2p:leaver", unread)
 
 
+@only_flexlink
+def test_any_source_while_ranks_leave(ranks: Ranks) -> None:
+    ranks("p2p:workers_leave")
+
+
 def test_in_a_group(ranks: Ranks) -> None:
     ranks("p2p:in_a_group")
 

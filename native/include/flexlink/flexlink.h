@@ -95,7 +95,9 @@ ncclResult_t flexlinkCommSetTimeout(ncclComm_t comm, int64_t timeoutMicros);
 
 /* Destroys the communicator as ncclCommDestroy does, but waits for no receive that nobody has
  * answered: it ends with ncclInvalidUsage here, and no peer hears of it. All else that was enqueued
- * is waited for. Where a message has come in part, its sender gets an error. */
+ * is waited for. Where a message has come in part, its sender gets an error. A receive of a peer
+ * from this rank that is in no group with others ends with ncclRemoteError there, and that peer's
+ * communicator goes on. */
 ncclResult_t flexlinkCommLeave(ncclComm_t comm);
 
 /* *rank = whom the operation at hand waits for, as this rank sees it; -1: nobody. Any thread. */

@@ -76,7 +76,7 @@ Status Communicator::finishNow() {
     if (done) break;
   }
   noteLinks();
-  return {};
+  return lane_->outcome();
 }
 
 // ---- From the queue.
@@ -138,7 +138,7 @@ DriveResult Communicator::drive(bool look) {
   Progress progress = lane_->poll();
   if (progress == Progress::kDone) {
     noteLinks();
-    finish(queue_.take(lane_->finished()).get(), {});
+    finish(queue_.take(lane_->finished()).get(), lane_->outcome());
   }
   if (progress == Progress::kDone || progress == Progress::kMoved) return afterMove();
   Status status = progress == Progress::kFailed ? lane_->failure() : Status();

@@ -58,6 +58,13 @@ class Lane {
   // Null: none was at hand, or it was the call of startCollective().
   virtual const Batch* finished() const { return nullptr; }
 
+  // Of the batch that the poll() which has just said kDone has finished: ok, or why a message of it
+  // will never come. That is no failure of the lane: its peer has left, and others have not.
+  virtual const Status& outcome() const {
+    static const Status ok;
+    return ok;
+  }
+
   // Of a lane that overlaps: grows whenever something moves where this message goes, as closely as
   // the lane can tell one way from another.
   virtual uint64_t movesOf(const Call& /*message*/) const { return 0; }

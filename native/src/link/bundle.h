@@ -110,6 +110,10 @@ class Bundle {
   void send(const Message& message, const void* data, size_t bytes, Pending* pending);
   void receive(const Message& message, void* data, size_t bytes, Pending* pending);
 
+  // Nobody will send this message: its receive is finished, and nothing lands in its memory. False:
+  // there is none.
+  bool withdraw(const MessageKey& key);
+
   // `to` has all that `from` of `comm` has sent, although it will not say so any more.
   void settle(uint64_t comm, uint16_t from, uint16_t to);
 

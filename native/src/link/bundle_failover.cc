@@ -164,6 +164,16 @@ void Bundle::finish(Pending** pending) {
   if (bell_ != nullptr) bell_->ring();
 }
 
+bool Bundle::withdraw(const MessageKey& key) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = inbound_.find(key);
+  if (found == inbound_.end()) return false;
+  keepOff(found->second.data, found->second.bytes);
+  finish(&found->second.pending);
+  inbound_.erase(found);
+  return true;
+}
+
 void Bundle::settle(uint64_t comm, uint16_t from, uint16_t to) {
   std::lock_guard<std::mutex> lock(mutex_);
   auto concerns = [&](const MessageKey& key) {

@@ -151,6 +151,27 @@ def leaver(rank: Rank, unread: int) -> None:
     dist.destroy_process_group(group)
 
 
+def workers_leave(rank: Rank) -> None:
+    """Rank 0 takes from anybody what each other rank has, who leaves when that is sent."""
+    group = dist.new_group()
+    if rank.rank != 0:
+        for _ in range(rank.rank):
+            dist.send(torch.tensor([rank.rank]), dst=0, group=group)
+            time.sleep(0.05)
+        dist.destroy_process_group(group)
+        return
+    counts = dict.fromkeys(range(1, rank.size), 0)
+    x = torch.zeros(1, dtype=torch.int64)
+    for _ in range(sum(counts)):
+        source = dist.recv(x, group=group)
+        assert x.item() == source
+        counts[source] += 1
+    assert counts == {each: each for each in counts}
+    fails(dist.DistBackendError, ["has left"], lambda: dist.recv(x, group=group))
+    fails(dist.DistBackendError, ["has left"], lambda: dist.recv(x, src=1, group=group))
+    dist.destroy_process_group(group)
+
+
 def in_a_group(rank: Rank) -> None:
     """Peers have the world's numbers, or the group's with group_dst and group_src."""
     team = rank.part()

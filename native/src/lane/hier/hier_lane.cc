@@ -56,6 +56,7 @@ bool HierLane::lettersOver(Worker* worker, const Batch* done) {
     bool inside = done == &letters->part.inside;
     if (!inside && done != &letters->part.pairs) continue;
     (inside ? letters->insideRuns : letters->pairsRun) = false;
+    if (letters->outcome.ok()) letters->outcome = worker->lane->outcome();
     --worker->letters;
     return true;
   }
@@ -73,6 +74,7 @@ bool HierLane::finishSingles() {
   shown_.rest(batch.single);
   operations_.fetch_add(batch.single.size(), std::memory_order_relaxed);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  outcome_ = (*over)->outcome;
   letters_.erase(over);
   finished_ = &batch;
   if (letters_.empty()) startCollectives(batch);
@@ -94,6 +96,7 @@ void HierLane::nextCall() {
     finished_ = batch_ == &lone_ ? nullptr : batch_;
     return;
   }
+  outcome_ = {};
   call_ = batch_->collective[batchIndex_++];
   whole_ = {signatureOf(call_), countOf(call_)};
   segmentElements_ = hierSegmentElements(map_, call_);

@@ -34,6 +34,7 @@ class HierLane final : public Lane {
   void startCollective(const Call& call) override;
   Progress poll() override;
   const Batch* finished() const override { return finished_; }
+  const Status& outcome() const override { return outcome_; }
   uint64_t movesOf(const Call& message) const override;
   Status check() override;
   void abort(const Status& reason) override;
@@ -61,6 +62,7 @@ class HierLane final : public Lane {
     HierSingles part;
     bool insideRuns = false;
     bool pairsRun = false;
+    Status outcome;
   };
   // A lane below and what it is at.
   struct Worker {
@@ -104,6 +106,7 @@ class HierLane final : public Lane {
   size_t batchIndex_ = 0;
   bool idle_ = true;
   const Batch* finished_ = nullptr;  // as finished() says
+  Status outcome_;                   // as outcome() says
 
   // The call at hand.
   Call call_;

@@ -40,7 +40,7 @@ void ImageLane::startCollective(const Call& call) {
 
 // True: those of a batch are through.
 bool ImageLane::finishMessages() {
-  const Batch* batch = messages_.finished();
+  const Batch* batch = messages_.finished(&outcome_);
   if (batch == nullptr) return false;
   auto since = std::find_if(since_.begin(), since_.end(),
                             [batch](const auto& each) { return each.first == batch; });
@@ -69,6 +69,7 @@ void ImageLane::nextCall() {
     finished_ = batch_ == &lone_ ? nullptr : batch_;
     return;
   }
+  outcome_ = {};
   call_ = batch_->collective[batchIndex_++];
   whole_ = {signatureOf(call_), countOf(call_)};
   elements_ = imageElements(call_, me_.ranks, memory_->tuning());
@@ -125,7 +126,7 @@ void ImageLane::goes() {
 
 // The lane below is done with `part`, or with the slice that it has.
 bool ImageLane::carried(const Batch* part) {
-  if (!messages_.empty()) return messages_.carried(part);
+  if (!messages_.empty()) return messages_.carried(part, below_->outcome());
   if (handed_ == going_) return false;  // it has nothing of ours
   goes();
   return true;

@@ -35,6 +35,7 @@ class ImageLane final : public Lane {
   void startCollective(const Call& call) override;
   Progress poll() override;
   const Batch* finished() const override { return finished_; }
+  const Status& outcome() const override { return outcome_; }
   uint64_t movesOf(const Call& message) const override;
   Status check() override;
   void abort(const Status& reason) override;
@@ -82,6 +83,7 @@ class ImageLane final : public Lane {
   size_t batchIndex_ = 0;
   bool idle_ = true;
   const Batch* finished_ = nullptr;  // as finished() says
+  Status outcome_;                   // as outcome() says
 
   // The collective at hand, by slices: each comes, is handed to the lane below, and goes.
   Call call_;

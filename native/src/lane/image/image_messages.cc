@@ -15,7 +15,7 @@ ImageMessages::ImageMessages(int ranks, ImageMemory* memory, Lane* below)
 }
 
 void ImageMessages::start(const Batch& batch) {
-  sheets_.push_back(std::make_unique<Sheet>(Sheet{&batch, batch.single.size()}));
+  sheets_.push_back(std::make_unique<Sheet>(Sheet{&batch, batch.single.size(), {}}));
   for (const Call& call : batch.single) {
     Way& way = ways_[wayOf(call)];
     if (way.letters.empty()) busy_.push_back(wayOf(call));
@@ -86,16 +86,29 @@ void ImageMessages::hand(Piece* piece) {
   below_.start(piece->batch);
 }
 
-bool ImageMessages::carried(const Batch* part) {
+bool ImageMessages::carried(const Batch* part, const Status& outcome) {
   for (size_t index : busy_) {
     for (Piece& piece : ways_[index].pieces) {
       if (&piece.batch != part || piece.state != State::kCarried) continue;
       ++ways_[index].moves;
+      if (!outcome.ok()) {
+        lose(index, &piece, outcome);
+        return true;
+      }
       piece.letter->call->kind == Collective::kRecv ? bring(&piece) : end(index, &piece);
       return true;
     }
   }
   return false;
+}
+
+// No further piece of this message will come either.
+void ImageMessages::lose(size_t index, Piece* piece, const Status& why) {
+  Letter& letter = *piece->letter;
+  letter.sheet->outcome = why;
+  if (!letter.whollyBegun) ++ways_[index].open;
+  letter.whollyBegun = true;
+  end(index, piece);
 }
 
 void ImageMessages::bring(Piece* piece) {
@@ -117,11 +130,12 @@ void ImageMessages::end(size_t index, Piece* piece) {
   }
 }
 
-const Batch* ImageMessages::finished() {
+const Batch* ImageMessages::finished(Status* outcome) {
   auto over = std::find_if(sheets_.begin(), sheets_.end(),
                            [](const auto& sheet) { return sheet->left == 0; });
   if (over == sheets_.end()) return nullptr;
   const Batch* batch = (*over)->batch;
+  *outcome = (*over)->outcome;
   sheets_.erase(over);
   return batch;
 }

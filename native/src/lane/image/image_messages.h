@@ -29,11 +29,11 @@ class ImageMessages {
   // True: something moved.
   bool poll();
 
-  // The lane below is done with a batch. False: it was none of these.
-  bool carried(const Batch* part);
+  // The lane below is done with a batch, with this outcome. False: it was none of these.
+  bool carried(const Batch* part, const Status& outcome);
 
-  // One whose messages are all through; null: there is none.
-  const Batch* finished();
+  // One whose messages are all through, and with what outcome; null: there is none.
+  const Batch* finished(Status* outcome);
 
   uint64_t moves(size_t way) const { return ways_[way].moves; }
 
@@ -41,6 +41,7 @@ class ImageMessages {
   struct Sheet {  // a batch
     const Batch* batch;
     size_t left;  // messages that are not through
+    Status outcome;
   };
   struct Letter {  // a message
     const Call* call;
@@ -70,6 +71,7 @@ class ImageMessages {
   bool begin(size_t index);
   void hand(Piece* piece);
   void bring(Piece* piece);
+  void lose(size_t index, Piece* piece, const Status& why);
   void end(size_t index, Piece* piece);
 
   ImageMemory& memory_;

@@ -94,6 +94,8 @@ void MemoryLane::nextCollective() {
 }
 
 void MemoryLane::beginCollective() {
+  if (!outcome_.ok()) [[unlikely]]
+    outcome_ = {};
   Shape shape;
   auto ranks = static_cast<size_t>(ranks_);
   shape.element = typeSize(call_.type);
@@ -364,12 +366,14 @@ Status MemoryLane::deadOrGone(int peer) {
   if (!dead && !closed) return {};
   bool needed = stage_ == Stage::kSingle ? missesMessages(peer, closed) : !satisfied(peer);
   if (!needed) return {};
-  return makeStatus(Code::kRemote, "%s %s while rank %d waits in operation %llu (%s)",
-                    who.name.c_str(), closed ? "has left the communicator" : "is dead", myRank(),
-                    static_cast<unsigned long long>(seqAtHand()),
-                    stage_ == Stage::kSingle
-                        ? "point to point"
-                        : describeCall(signatureOf(call_), countOf(call_)).c_str());
+  Status gone = makeStatus(Code::kRemote, "%s %s while rank %d waits in operation %llu (%s)",
+                           who.name.c_str(), closed ? "has left the communicator" : "is dead",
+                           myRank(), static_cast<unsigned long long>(seqAtHand()),
+                           stage_ == Stage::kSingle
+                               ? "point to point"
+                               : describeCall(signatureOf(call_), countOf(call_)).c_str());
+  const bool alone = stage_ == Stage::kSingle && closed && loseReceives(peer, gone);
+  return alone ? Status() : gone;
 }
 
 Status MemoryLane::boardStatus(int rank) const {

@@ -58,6 +58,7 @@ class MemoryLane final : public Lane {
   void start(const Batch& batch) override;
   Progress poll() override;
   const Batch* finished() const override { return finished_; }
+  const Status& outcome() const override { return outcome_; }
   uint64_t movesOf(const Call& message) const override { return moves_[wayOf(message)]; }
   Status check() override;
   void abort(const Status& reason) override;
@@ -125,6 +126,7 @@ class MemoryLane final : public Lane {
   Status mismatch(int peer) const;
   bool satisfied(int peer) const;
   bool missesMessages(int peer, bool closed);
+  bool loseReceives(int peer, const Status& why);
   bool polledSinceEnd(size_t peer);
   bool endsCall(int peer);
   Status deadOrGone(int peer);
@@ -250,6 +252,7 @@ class MemoryLane final : public Lane {
   const Batch* batch_ = nullptr;
   size_t batchIndex_ = 0;
   const Batch* finished_ = nullptr;  // as finished() says
+  Status outcome_;                   // as outcome() says
   std::vector<uint8_t> blockedPeers_;
   std::vector<uint64_t> moves_;  // by wayOf()
   // Peers that had left or given up while something of theirs was missing: at which poll that was

@@ -54,6 +54,7 @@ void MemoryLane::startSingles(const Batch& batch) {
   Singles& singles = *singles_[singlesAtHand_++];
   singles.batch = &batch;
   singles.calls.assign(batch.single.size(), Single{});
+  singles.lost = {};
   singles.since = shown_.begin(batch.single);
 }
 
@@ -73,6 +74,7 @@ Progress MemoryLane::pollSingles() {
 
 // first: of those at hand; it is the one that people see.
 Progress MemoryLane::pollBatch(Singles* singles, bool first) {
+  if (!singles->lost.ok()) return Progress::kDone;
   bool moved = false;
   bool all = true;
   for (size_t i = 0; i < singles->calls.size(); ++i) {
@@ -117,6 +119,7 @@ Progress MemoryLane::pollSingle(const Call& call, Single* single) {
 
 Progress MemoryLane::finishSingles(size_t index) {
   const Batch& batch = *singles_[index]->batch;
+  outcome_ = singles_[index]->lost;
   const auto over = singles_.begin() + static_cast<ptrdiff_t>(index);
   std::rotate(over, over + 1, singles_.begin() + static_cast<ptrdiff_t>(singlesAtHand_--));
   shown_.rest(batch.single);
@@ -127,6 +130,28 @@ Progress MemoryLane::finishSingles(size_t index) {
   }
   startCollectives(batch);
   return Progress::kMoved;
+}
+
+// A receive that is alone in its batch ends by itself when its sender has left; true: nothing else
+// is missed from there.
+bool MemoryLane::loseReceives(int peer, const Status& why) {
+  bool all = true;
+  for (size_t i = 0; i < singlesAtHand_; ++i) {
+    Singles& singles = *singles_[i];
+    const Batch& batch = *singles.batch;
+    const Call& first = batch.single.front();
+    const bool alone = batch.single.size() == 1 && batch.collective.empty() &&
+                       first.kind == Collective::kRecv && !singles.calls.front().begun;
+    if (alone && first.root == peer && !singles.calls.front().done) {
+      shown_.ended(first, singles.since);
+      singles.lost = why;
+      continue;
+    }
+    for (size_t call = 0; call < batch.single.size(); ++call) {
+      all = all && (batch.single[call].root != peer || singles.calls[call].done);
+    }
+  }
+  return all;
 }
 
 Progress MemoryLane::pollSend(const Call& call, Single* single) {

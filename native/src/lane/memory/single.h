@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/status.h"
 #include "lane/batch.h"
 
 namespace flexlink {
@@ -25,6 +26,7 @@ struct Singles {
   const Batch* batch = nullptr;
   uint64_t since = 0;  // ticks of the probe
   std::vector<Single> calls;
+  Status lost;  // why its receive will never be answered
 };
 
 }  // namespace flexlink

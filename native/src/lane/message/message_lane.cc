@@ -343,6 +343,7 @@ Status MessageLane::linksFailed(Bundle* bundle, const Status& links) {
   for (size_t peer = 0; peer < peers_.size(); ++peer) {
     if (peers_[peer].bundle.get() != bundle) continue;
     FLEXLINK_TRY(hearFarewell(peer));  // says more than that its links are down
+    loseReceives(peer);
     bool needed = bundle->awaited(comm_, static_cast<uint16_t>(rank_), kTagStanding) >= 0;
     if (!left_[peer] || needed) return outOfReach(peer, links);
   }
@@ -393,7 +394,10 @@ Status MessageLane::check() {
 }
 
 Status MessageLane::farewells() {
-  for (size_t peer = 0; peer < peers_.size(); ++peer) FLEXLINK_TRY(hearFarewell(peer));
+  for (size_t peer = 0; peer < peers_.size(); ++peer) {
+    FLEXLINK_TRY(hearFarewell(peer));
+    loseReceives(peer);
+  }
   return {};
 }
 

@@ -44,6 +44,7 @@ class MessageLane final : public Lane {
   void startCollective(const Call& call) override;
   Progress poll() override;
   const Batch* finished() const override { return finishedBatch_; }
+  const Status& outcome() const override { return outcome_; }
   uint64_t movesOf(const Call& message) const override;
   Status check() override;
   void abort(const Status& reason) override;
@@ -79,6 +80,7 @@ class MessageLane final : public Lane {
     Pending pending{0};
     std::deque<const Call*> awaitedSignals;  // WaitSignals
     std::vector<CallBook::Which> booked;
+    Status lost;  // why its receive will never be answered
   };
   struct OwnEnd {  // of a message of this rank to itself
     const Call* call;
@@ -122,6 +124,7 @@ class MessageLane final : public Lane {
   Status outOfReach(size_t peer, const Status& links) const;
   Status farewells();
   Status hearFarewell(size_t peer);
+  void loseReceives(size_t peer);
   bool flushed() const;
   void noteAwaited();
   Progress fail(Status status);
@@ -138,7 +141,8 @@ class MessageLane final : public Lane {
 
   const Batch* batch_ = nullptr;  // whose collectives are at hand
   const Batch* finishedBatch_ = nullptr;
-  Batch lone_;  // of startCollective()
+  Status outcome_;  // as outcome() says
+  Batch lone_;      // of startCollective()
   size_t batchIndex_ = 0;
   enum class Stage : uint8_t { kIdle, kSingle, kCollective } stage_ = Stage::kIdle;
   Call call_;

@@ -90,6 +90,8 @@ Progress MessageLane::finishSingles(size_t index) {
   std::unique_ptr<Letters> letters = std::move(letters_[index]);
   letters_.erase(letters_.begin() + static_cast<ptrdiff_t>(index));
   const Batch& batch = *letters->batch;
+  outcome_ = std::move(letters->lost);
+  letters->lost = {};
   const size_t bytes = shown_.endEach(batch.single, letters->since);
   shown_.rest(batch.single);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -104,6 +106,26 @@ Progress MessageLane::finishSingles(size_t index) {
   }
   startCollectives(batch);
   return Progress::kMoved;
+}
+
+// A receive that is alone in its batch ends by itself when its sender has left.
+void MessageLane::loseReceives(size_t peer) {
+  if (!left_[peer]) return;
+  for (const auto& letters : letters_) {
+    const Batch& batch = *letters->batch;
+    const Call& first = batch.single.front();
+    const bool alone = batch.single.size() == 1 && batch.collective.empty() &&
+                       first.kind == Collective::kRecv && static_cast<size_t>(first.root) == peer;
+    if (!alone || letters->booked.empty()) continue;
+    const CallBook::Which& which = letters->booked.front();
+    const MessageKey key{comm_, which.seq, kTagSingle, static_cast<uint16_t>(which.from),
+                         static_cast<uint16_t>(which.to)};
+    if (!peers_[peer].bundle->withdraw(key)) continue;
+    letters->lost = makeStatus(
+        Code::kRemote, "%s has left the communicator while rank %d waits in operation %llu (%s)",
+        peers_[peer].name.c_str(), nameOf(rank_), static_cast<unsigned long long>(first.seq),
+        "point to point");
+  }
 }
 
 }  // namespace flexlink
