@@ -320,6 +320,10 @@ Status MemoryLane::mismatch(int peer) const {
       describeCall(b.signature, b.count).c_str());
 }
 
+uint64_t MemoryLane::seqAtHand() const {
+  return stage_ == Stage::kSingle ? singles_.front()->batch->single.front().seq : call_.seq;
+}
+
 Progress MemoryLane::fail(Status status) {
   if (failure_.ok()) failure_ = std::move(status);
   abort(failure_);

@@ -140,9 +140,7 @@ class MemoryLane final : public Lane {
   size_t blockAt(int rank) const { return static_cast<size_t>(rank) * shape_.stride; }
   // From the beginning of the first block to the end of the last.
   size_t span() const { return blockAt(ranks_ - 1) + shape_.block; }
-  uint64_t seqAtHand() const {
-    return stage_ == Stage::kSingle ? singles_.front()->batch->single.front().seq : call_.seq;
-  }
+  uint64_t seqAtHand() const;
   int myRank() const { return peers_[static_cast<size_t>(rank_)].rank; }
 
   // eager.cc
