@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "base/clock.h"
 #include "conformance/lane_suite.h"
@@ -225,11 +226,14 @@ void aReceiveEndsAloneWhenItsSenderHasLeft(const MakeLanes& make) {
       message(Collective::kRecv, 1, &large), message(Collective::kRecv, 2, &gotOther)};
   for (const Batch& receive : receives) jobs.start(0, receive);
   ASSERT_TRUE(jobs.pollUntil([&] { return jobs.over(0, receives[0]); }));
-  set.lanes[1]->close();
-  ASSERT_TRUE(jobs.pollUntil([&] {
+  std::thread leaver([&] { set.lanes[1]->close(); });  // waits until the others have its last word
+  const bool ended = jobs.pollUntil([&] {
+    (void)set.lanes[2]->poll();  // idle, and links move all the same
     EXPECT_TRUE(set.lanes[0]->check().ok()) << set.lanes[0]->failure().text();
     return jobs.over(0, receives[1]) && jobs.over(0, receives[2]);
-  }));
+  });
+  leaver.join();
+  ASSERT_TRUE(ended);
   EXPECT_EQ(got, sent);
   EXPECT_TRUE(jobs.outcome(receives[0]).ok());
   for (const Batch* lost : {&receives[1], &receives[2]}) {
