@@ -6,6 +6,7 @@
 
 #include <random>
 
+#include "base/clock.h"
 #include "conformance/lane_suite.h"
 #include "conformance/memory_lanes.h"
 #include "support/sanitized.h"
@@ -29,6 +30,7 @@ class BreakingLane final : public Lane {
     --left_;
     return inner_->poll();
   }
+  const Status& outcome() const override { return inner_->outcome(); }
   Status check() override { return left_ == 0 ? failure_ : inner_->check(); }
   void abort(const Status& reason) override { inner_->abort(reason); }
   void close() override { inner_->close(); }
@@ -96,6 +98,29 @@ TEST_P(SplitLanes, UnlikeCallsFailOnAllRanks) { unlikeCallsFailOnAllRanks(make()
 TEST_P(SplitLanes, AbortEndsWaiting) { abortEndsWaiting(make()); }
 
 INSTANTIATE_TEST_SUITE_P(Parts, SplitLanes, testing::Values<uint16_t>(1024, 700, 512, 1));
+
+TEST(SplitLane, AReceiveEndsAloneWhenItsSenderHasLeft) {
+  LaneSet set = splitLanes(2, 512);
+  std::vector<int32_t> got(100, -1);
+  Batch batch;
+  Call call;
+  call.kind = Collective::kRecv;
+  call.type = DataType::kInt32;
+  call.root = 1;
+  call.recv = got.data();
+  call.count = got.size();
+  batch.single.push_back(call);
+  set.lanes[1]->close();
+  set.lanes[0]->start(batch);
+  const Deadline deadline = Deadline::after(std::chrono::seconds(5));
+  Progress progress;
+  do {
+    progress = set.lanes[0]->poll();
+    EXPECT_TRUE(set.lanes[0]->check().ok());
+  } while (progress != Progress::kDone && !deadline.passed());
+  EXPECT_EQ(progress, Progress::kDone);
+  EXPECT_EQ(set.lanes[0]->outcome().code(), Code::kRemote);
+}
 
 // One rank's view of calls that follow each other until the lane fails.
 struct Runner {

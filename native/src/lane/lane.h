@@ -60,10 +60,7 @@ class Lane {
 
   // Of the batch that the poll() which has just said kDone has finished: ok, or why a message of it
   // will never come. That is no failure of the lane: its peer has left, and others have not.
-  virtual const Status& outcome() const {
-    static const Status ok;
-    return ok;
-  }
+  virtual const Status& outcome() const = 0;
 
   // Of a lane that overlaps: grows whenever something moves where this message goes, as closely as
   // the lane can tell one way from another.

@@ -31,13 +31,15 @@ bool ImageMessages::poll() {
   return moved;
 }
 
-// Pieces that were begun first come first: the lane below keeps their order.
+// Pieces that were begun first are handed on first, also where the copy of a later one ends while
+// this looks: the lane below keeps their order.
 bool ImageMessages::pollWay(size_t index) {
   Way& way = ways_[index];
   bool moved = false;
   for (size_t i = 0; i < way.pieces.size(); ++i) {
     Piece& piece = way.pieces[(way.begun + i) % way.pieces.size()];
-    if (piece.state == State::kComing && memory_.in().reached(piece.mark)) {
+    if (piece.state == State::kComing) {
+      if (!memory_.in().reached(piece.mark)) break;
       hand(&piece);
       moved = true;
     } else if (piece.state == State::kGoing && memory_.out().reached(piece.mark)) {

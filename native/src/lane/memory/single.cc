@@ -138,6 +138,7 @@ bool MemoryLane::loseReceives(int peer, const Status& why) {
   bool all = true;
   for (size_t i = 0; i < singlesAtHand_; ++i) {
     Singles& singles = *singles_[i];
+    if (!singles.lost.ok()) continue;
     const Batch& batch = *singles.batch;
     const Call& first = batch.single.front();
     const bool alone = batch.single.size() == 1 && batch.collective.empty() &&

@@ -33,6 +33,7 @@ void SplitLane::startCollective(const Call& call) {
 
 void SplitLane::start(const Batch& batch) {
   batch_ = &batch;
+  outcome_ = {};
   cut_ = 0;
   begun_ = false;
   wholes_.clear();
@@ -95,6 +96,7 @@ Progress SplitLane::pollPart(Part* part) {
   if (progress != Progress::kDone) return progress;
   if (!part->running) return Progress::kWaiting;
   part->running = false;
+  if (outcome_.ok()) outcome_ = part->lane->outcome();
   part->seconds = static_cast<double>(nowNanos() - startedAt_) / 1e9;
   return Progress::kMoved;
 }

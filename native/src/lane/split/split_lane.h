@@ -28,6 +28,7 @@ class SplitLane final : public Lane {
   void start(const Batch& batch) override;
   void startCollective(const Call& call) override;
   Progress poll() override;
+  const Status& outcome() const override { return outcome_; }
   Status check() override;
   void abort(const Status& reason) override;
   void close() override;
@@ -70,6 +71,7 @@ class SplitLane final : public Lane {
   uint32_t epoch_ = 0;                      // of the collective that was cut last
   std::array<double, kMostLanes> bytes_{};  // of its slices
 
+  Status outcome_;  // as outcome() says
   Status failure_;
   Status suspected_;         // how the first lane to fail has done so
   int64_t suspectedAt_ = 0;  // ns
