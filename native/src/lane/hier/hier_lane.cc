@@ -22,6 +22,7 @@ HierLane::HierLane(HostMap map, HierLanes lanes, ProbeComm* probe)
 }
 
 void HierLane::start(const Batch& batch) {
+  outcome_ = {};
   idle_ = false;
   if (batch.single.empty()) return startCollectives(batch);
   startSingles(batch);
@@ -96,7 +97,6 @@ void HierLane::nextCall() {
     finished_ = batch_ == &lone_ ? nullptr : batch_;
     return;
   }
-  outcome_ = {};
   call_ = batch_->collective[batchIndex_++];
   whole_ = {signatureOf(call_), countOf(call_)};
   segmentElements_ = hierSegmentElements(map_, call_);

@@ -27,6 +27,7 @@ Carries ImageLane::carries(const Call& call) const {
 }
 
 void ImageLane::start(const Batch& batch) {
+  outcome_ = {};
   idle_ = false;
   if (batch.single.empty()) return startCollectives(batch);
   since_.emplace_back(&batch, shown_.begin(batch.single));
@@ -69,7 +70,6 @@ void ImageLane::nextCall() {
     finished_ = batch_ == &lone_ ? nullptr : batch_;
     return;
   }
-  outcome_ = {};
   call_ = batch_->collective[batchIndex_++];
   whole_ = {signatureOf(call_), countOf(call_)};
   elements_ = imageElements(call_, me_.ranks, memory_->tuning());

@@ -66,6 +66,7 @@ MemoryLane::MemoryLane(int rank, std::vector<MemoryPeer> peers, SegmentLayout la
 }
 
 void MemoryLane::start(const Batch& batch) {
+  outcome_ = {};
   if (batch.single.empty()) return startCollectives(batch);
   startSingles(batch);
   stage_ = Stage::kSingle;
@@ -78,6 +79,8 @@ void MemoryLane::startCollectives(const Batch& batch) {
 }
 
 void MemoryLane::startCollective(const Call& call) {
+  if (!outcome_.ok()) [[unlikely]]
+    outcome_ = {};
   batch_ = nullptr;
   call_ = call;
   beginCollective();
@@ -94,8 +97,6 @@ void MemoryLane::nextCollective() {
 }
 
 void MemoryLane::beginCollective() {
-  if (!outcome_.ok()) [[unlikely]]
-    outcome_ = {};
   Shape shape;
   auto ranks = static_cast<size_t>(ranks_);
   shape.element = typeSize(call_.type);

@@ -63,6 +63,7 @@ MessageLane::~MessageLane() {
 }
 
 void MessageLane::start(const Batch& batch) {
+  outcome_ = {};
   if (batch.single.empty()) return startCollectives(batch);
   startSingles(batch);
   stage_ = Stage::kSingle;
