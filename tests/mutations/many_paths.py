@@ -5,6 +5,14 @@ from mutation import Mutation
 
 MUTATIONS = (
     Mutation(
+        "never silence: a receive that nobody answers ends well on a GPU's stream",
+        "native/src/comm/progress.cc",
+        "if (!outcome.ok() && pending->unheard) failAll(outcome);",
+        "",
+        "test_ranks",
+        "MessageStreams.Where*",
+    ),
+    Mutation(
         "never silence: a receive from a rank of another host that has left waits for ever",
         "native/src/lane/message/single.cc",
         "if (!left_[peer]) return;",

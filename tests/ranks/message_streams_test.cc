@@ -14,6 +14,8 @@
 #include "flexlink/flexlink.h"
 #include "support/check.h"
 #include "support/collective_case.h"
+#include "support/gpu.h"
+#include "support/numbers.h"
 #include "support/rank_run.h"
 #include "support/rank_suite.h"
 #include "support/sanitized.h"
@@ -313,6 +315,43 @@ RANK_BODY(SomebodyHasLeft) {
     isAll(later, 0);
   }
   RANK_OK(flexlinkCommLeave(comm.release()));
+}
+
+// Where no stream tells the program, the communicator does: stream NULL of one that does not block,
+// and streams of a GPU.
+RANK_BODY(NobodyHearsButTheCommunicator) {
+  const ncclUniqueId id = ctx.id();
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = ctx.args == "gpu" ? 1 : 0;
+  Comm comm;
+  const ncclResult_t begun = ncclCommInitRankConfig(comm.put(), ctx.size, id, ctx.rank, &config);
+  RANK_TRUE(begun == ncclSuccess || begun == ncclInProgress);
+  RANK_EQ(pollAsync(comm, 20), ncclSuccess);
+  ctx.barrier();
+  if (ctx.rank == 1) {
+    RANK_OK(flexlinkCommLeave(comm.release()));
+    return ctx.set(kAnswer);
+  }
+  Numbers x(1000);
+  cudaStream_t stream = ctx.args == "gpu" ? Gpu::perThread() : nullptr;
+  const ncclResult_t enqueued = ncclRecv(x.at(), x.count(), ncclInt32, 1, comm, stream);
+  RANK_TRUE(enqueued == ncclSuccess || enqueued == ncclInProgress);
+  if (ctx.args == "gpu") Gpu::use()->synchronize(stream);
+  RANK_EQ(pollAsync(comm, 20), ncclRemoteError);
+  RANK_MENTIONS(lastError(comm), "rank 1", "has left");
+  comm.abort();
+}
+
+TEST(MessageStreams, WhereNoStreamTellsOfAnErrorTheCommunicatorDoes) {
+  for (const char* hosts : {"", "01"}) {
+    RunOptions o;
+    o.hosts = hosts;
+    o.args = "host";
+    expectRanksPass("NobodyHearsButTheCommunicator", o);
+    o.args = "gpu";
+    o.env = gpuEnv();
+    expectRanksPass("NobodyHearsButTheCommunicator", o);
+  }
 }
 
 TEST(MessageStreams, WhoHasLeftHoldsUpNobodyElse) {

@@ -97,6 +97,8 @@ Status enqueuePart(Part* part, const std::shared_ptr<Completion>& completion) {
     completion->left.fetch_add(1, std::memory_order_relaxed);
     part->pending->completion = completion;
   }
+  // A GPU's stream says nothing, and ours that stands for NULL nothing to the program.
+  part->pending->unheard = part->async || part->shell->gpu != nullptr;
   const Adoption how = part->blocks                  ? Adoption::kNone
                        : part->shell->gpu == nullptr ? Adoption::kSoon
                                                      : Adoption::kAtOnce;

@@ -35,6 +35,8 @@ struct PendingBatch {
   Batch batch;
   std::vector<Fence> fences;
   std::shared_ptr<Completion> completion;  // null: nobody waits beyond the streams
+  // No stream of it says how it has ended: if not well, the communicator must fail.
+  bool unheard = false;
 
   // Of a batch of messages alone, where such batches overlap; the queue's.
   struct Turn {

@@ -165,6 +165,7 @@ class Communicator {
   void startOpen();
   DriveResult afterMove();
   void finish(PendingBatch* pending, const Status& status);
+  void finishOne();
   void number(Batch* batch);
   Status checkWait();
   int64_t waitedSince(int64_t now);

@@ -125,6 +125,14 @@ void Communicator::finish(PendingBatch* pending, const Status& status) {
   myDoorbell().ring();
 }
 
+// What the lane has just finished. The failure first: who sees that it is over asks how.
+void Communicator::finishOne() {
+  const Status outcome = lane_->outcome();
+  const std::unique_ptr<PendingBatch> pending = queue_.take(lane_->finished());
+  if (!outcome.ok() && pending->unheard) failAll(outcome);
+  finish(pending.get(), outcome);
+}
+
 DriveResult Communicator::drive(bool look) {
   takeIncoming();
   if (queue_.empty()) return DriveResult::kIdle;
@@ -138,7 +146,7 @@ DriveResult Communicator::drive(bool look) {
   Progress progress = lane_->poll();
   if (progress == Progress::kDone) {
     noteLinks();
-    finish(queue_.take(lane_->finished()).get(), lane_->outcome());
+    finishOne();
   }
   if (progress == Progress::kDone || progress == Progress::kMoved) return afterMove();
   Status status = progress == Progress::kFailed ? lane_->failure() : Status();
