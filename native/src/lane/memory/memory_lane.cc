@@ -341,15 +341,6 @@ bool MemoryLane::satisfied(int peer) const {
   return header.clock.load(std::memory_order_acquire) >= end;
 }
 
-// A message that is awaited may have come between the last poll and the peer's leaving: only a poll
-// after that tells.
-bool MemoryLane::missesMessages(int peer, bool closed) {
-  const auto at = static_cast<size_t>(peer);
-  if (!closed) return true;
-  if (blockedPeers_[at] == 0) return false;
-  return polledSinceEnd(at);
-}
-
 // Has a poll found nothing more since it was first seen that the peer has left or given up?
 bool MemoryLane::polledSinceEnd(size_t peer) {
   if (seenEnd_[peer] == 0) seenEnd_[peer] = polls_;

@@ -47,6 +47,24 @@ std::string describeSingle(const char* what, uint64_t count, uint64_t type) {
          typeName(static_cast<DataType>(type));
 }
 
+// Does this batch need more of the peer? What lies in its cells, and what only this rank's device
+// has yet to do, is there.
+bool needs(const Singles& singles, int peer) {
+  if (!singles.lost.ok()) return false;
+  for (size_t i = 0; i < singles.calls.size(); ++i) {
+    const Call& call = singles.batch->single[i];
+    const Single& single = singles.calls[i];
+    if (call.root != peer || single.done) continue;
+    const bool sent = single.begun && single.mode == kInCells && single.moved == bytesOf(call);
+    const bool over = call.kind == Collective::kRecv         ? single.lastCell != 0
+                      : call.kind == Collective::kSend       ? sent
+                      : call.kind == Collective::kWaitSignal ? false
+                                                             : single.begun;
+    if (!over) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void MemoryLane::startSingles(const Batch& batch) {
@@ -91,6 +109,7 @@ Progress MemoryLane::pollBatch(Singles* singles, bool first) {
     if (progress == Progress::kFailed) return progress;
     if (progress != Progress::kWaiting) {
       ++moves_[wayOf(call)];
+      seenEnd_[static_cast<size_t>(call.root)] = 0;  // there was more
       moved = true;
     }
     if (progress == Progress::kDone) {
@@ -132,25 +151,32 @@ Progress MemoryLane::finishSingles(size_t index) {
   return Progress::kMoved;
 }
 
+// A message that is awaited may have come between the last poll and the peer's leaving: only a poll
+// after that tells.
+bool MemoryLane::missesMessages(int peer, bool closed) {
+  const auto at = static_cast<size_t>(peer);
+  if (!closed) return true;
+  for (size_t i = 0; i < singlesAtHand_; ++i) {
+    if (needs(*singles_[i], peer)) return polledSinceEnd(at);
+  }
+  return false;
+}
+
 // A receive that is alone in its batch ends by itself when its sender has left; true: nothing else
 // is missed from there.
 bool MemoryLane::loseReceives(int peer, const Status& why) {
   bool all = true;
   for (size_t i = 0; i < singlesAtHand_; ++i) {
     Singles& singles = *singles_[i];
-    if (!singles.lost.ok()) continue;
+    if (!needs(singles, peer)) continue;
     const Batch& batch = *singles.batch;
-    const Call& first = batch.single.front();
     const bool alone = batch.single.size() == 1 && batch.collective.empty() &&
-                       first.kind == Collective::kRecv && !singles.calls.front().begun;
-    if (alone && first.root == peer && !singles.calls.front().done) {
-      shown_.ended(first, singles.since);
-      singles.lost = why;
-      continue;
-    }
-    for (size_t call = 0; call < batch.single.size(); ++call) {
-      all = all && (batch.single[call].root != peer || singles.calls[call].done);
-    }
+                       batch.single.front().kind == Collective::kRecv &&
+                       !singles.calls.front().begun;
+    all = all && alone;
+    if (!alone) continue;
+    shown_.ended(batch.single.front(), singles.since);
+    singles.lost = why;
   }
   return all;
 }

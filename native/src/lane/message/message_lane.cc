@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kLine = 64;
 constexpr int64_t kDeliveryNanos = 1'000'000'000;  // for the last bytes to leave this machine
+constexpr int kQuietLooks = 2;                     // another thread may be at a link in one of them
 constexpr size_t kLeastSegmentBytes = 128 << 10;
 constexpr size_t kCopyPiece = 64 << 10;
 
@@ -37,7 +38,8 @@ MessageLane::MessageLane(int rank, std::vector<MessagePeer> peers, uint64_t comm
       sent_(peers_.size()),
       received_(peers_.size()),
       farewells_(peers_.size()),
-      left_(peers_.size()) {
+      left_(peers_.size()),
+      quietLooks_(peers_.size()) {
   for (int peer = 0; peer < ranks_; ++peer) {
     farewellPending_.push_back(std::make_unique<Pending>(0));
     Bundle* bundle = peers_[static_cast<size_t>(peer)].bundle.get();
@@ -319,12 +321,6 @@ void MessageLane::noteAwaited() {
   waitingFor_.store(lowest, std::memory_order_relaxed);
 }
 
-uint64_t MessageLane::movesOf(const Call& message) const {
-  const Bundle* bundle = peers_[static_cast<size_t>(message.root)].bundle.get();
-  auto found = std::find(bundles_.begin(), bundles_.end(), bundle);
-  return found == bundles_.end() ? 0 : moves_[static_cast<size_t>(found - bundles_.begin())];
-}
-
 Status MessageLane::pollBundles(bool* moved) {
   for (size_t i = 0; i < bundles_.size(); ++i) {
     Bundle* bundle = bundles_[i];
@@ -386,7 +382,7 @@ Status MessageLane::check() {
   bool moved = false;
   for (Bundle* bundle : bundles_) bundle->check(now);  // poll() tells what it has found
   Status status = pollBundles(&moved);
-  if (status.ok()) status = farewells();
+  if (status.ok()) status = farewells(moved);
   noteAwaited();
   if (stage_ != Stage::kIdle)
     probe_->waitsFor(waitingFor_.load(std::memory_order_relaxed), kProbeLane);
@@ -394,10 +390,12 @@ Status MessageLane::check() {
   return failure_;
 }
 
-Status MessageLane::farewells() {
+// What a peer has sent before it left may come over another link than its last word.
+Status MessageLane::farewells(bool moved) {
   for (size_t peer = 0; peer < peers_.size(); ++peer) {
+    quietLooks_[peer] = left_[peer] && !moved ? quietLooks_[peer] + 1 : 0;
     FLEXLINK_TRY(hearFarewell(peer));
-    loseReceives(peer);
+    if (quietLooks_[peer] >= kQuietLooks) loseReceives(peer);
   }
   return {};
 }
@@ -453,10 +451,16 @@ void MessageLane::sayFarewell(const Status& reason) {
   for (Bundle* bundle : bundles_) (void)bundle->poll();
 }
 
-// The process may end after this: what peers still need must have reached their machines.
+// The process may end after this: what peers still need must have reached their machines. The last
+// word comes last.
 void MessageLane::close() {
-  sayFarewell({});
   const int64_t deadline = nowNanos() + kDeliveryNanos;
+  awaitDelivery(deadline);
+  sayFarewell({});
+  awaitDelivery(deadline);
+}
+
+void MessageLane::awaitDelivery(int64_t deadline) const {
   auto delivered = [](Bundle* bundle) { return bundle->delivered(); };
   while (!std::all_of(bundles_.begin(), bundles_.end(), delivered) && nowNanos() < deadline) {
     for (Bundle* bundle : bundles_) (void)bundle->poll();

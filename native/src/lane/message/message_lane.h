@@ -122,10 +122,11 @@ class MessageLane final : public Lane {
   }
   Status linksFailed(Bundle* bundle, const Status& links);
   Status outOfReach(size_t peer, const Status& links) const;
-  Status farewells();
+  Status farewells(bool moved);
   Status hearFarewell(size_t peer);
   void loseReceives(size_t peer);
   bool flushed() const;
+  void awaitDelivery(int64_t deadline) const;
   void noteAwaited();
   Progress fail(Status status);
   void sayFarewell(const Status& reason);
@@ -173,7 +174,8 @@ class MessageLane final : public Lane {
 
   std::vector<Farewell> farewells_;  // by peer, filled by its bundle
   std::vector<std::unique_ptr<Pending>> farewellPending_;
-  std::vector<bool> left_;  // peers that have left in an orderly way, and owe nothing
+  std::vector<bool> left_;       // peers that have left in an orderly way, and owe nothing
+  std::vector<int> quietLooks_;  // since then, by peer: that have found nothing more of anybody
   Farewell mine_;
 
   Status failure_;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Point to point: all messages of a batch at once; the n-th send to a peer meets its n-th receive.
+#include <algorithm>
 #include <vector>
 
 #include "device/host/kernels.h"
@@ -126,6 +127,12 @@ void MessageLane::loseReceives(size_t peer) {
         peers_[peer].name.c_str(), nameOf(rank_), static_cast<unsigned long long>(first.seq),
         "point to point");
   }
+}
+
+uint64_t MessageLane::movesOf(const Call& message) const {
+  const Bundle* bundle = peers_[static_cast<size_t>(message.root)].bundle.get();
+  auto found = std::find(bundles_.begin(), bundles_.end(), bundle);
+  return found == bundles_.end() ? 0 : moves_[static_cast<size_t>(found - bundles_.begin())];
 }
 
 }  // namespace flexlink
