@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from netns import TwoHosts
-from support import PROGRAMS
+from support import PROGRAMS, make_thread_gpus
+
+from flexlink.perf import find_program
 
 MEBI = 1 << 20
 needs_root = pytest.mark.skipif(
@@ -79,6 +81,31 @@ def test_containers_of_one_machine_that_share_no_memory_meet_over_tcp(tmp_path: 
     log = (tmp_path / "log").read_text()
     assert "no shared memory with rank 1" in log
     assert "lane hier" in log  # the two of the second container share theirs
+
+
+@needs_root
+def test_their_gpus_meet_over_tcp_too(tmp_path: Path) -> None:
+    """By images in the machine's memory; the GPUs are threads, and perf checks every element."""
+    gpus = make_thread_gpus(tmp_path)
+    command = [str(find_program()), "all_reduce", "--device", "cuda", "-b", "8", "-e", "4M",
+               "-f", "512", "-n", "2", "--id-file", str(tmp_path / "id")]  # fmt: skip
+    more = {"NCCL_SOCKET_IFNAME": "fl", "FLEXLINK_HOSTID": "machine", "NCCL_DEBUG": "INFO",
+            "NCCL_DEBUG_FILE": f"{tmp_path}/log", "WORLD_SIZE": "3"}  # fmt: skip
+    with TwoHosts([0]) as hosts:
+        ranks = [
+            subprocess.Popen(
+                hosts.command(side, command),
+                env={**os.environ, **gpus, **more, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )
+            for rank, side in enumerate((0, 1, 1))
+        ]  # fmt: skip
+        said = [process.communicate(timeout=90)[0] for process in ranks]
+        assert [process.returncode for process in ranks] == [0, 0, 0], said
+    assert "# Out of bounds values : 0 OK" in said[0]
+    log = (tmp_path / "log").read_text()
+    assert "no shared memory with rank 1" in log
+    assert "lane hier (on images in the host's memory)" in log
 
 
 def carry(rates: Sequence[int], folder: Path, size: int) -> tuple[list[int], float]:
