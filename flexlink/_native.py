@@ -111,7 +111,9 @@ def library(device: str | None) -> Any:
         return native()[1]
     if device not in DEVICES:
         raise InvalidArgument(f"device {device!r}: it is one of {', '.join(DEVICES)}, or None")
-    return _on_devices.setdefault(device, _OnDevice(device))
+    if device not in _on_devices:
+        _on_devices[device] = _OnDevice(device)
+    return _on_devices[device]
 
 
 def libraries() -> list[Any]:

@@ -15,8 +15,6 @@ namespace {
 using std::chrono::microseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kError = c10d::WorkResult::COMM_ERROR;
-
 // A waiter looks again after so long at what another thread may have moved on.
 constexpr microseconds kSlice{50'000};
 
@@ -156,7 +154,8 @@ void PointToPoint::endUnanswered(int from) {
   const bool none = allGone();
   posted_.remove_if([&](const Receive& receive) {
     if (receive->from_ != from && !(receive->from_ < 0 && none)) return false;
-    ends_.push_back({receive, channels_[static_cast<size_t>(from)].gone, kError});
+    ends_.push_back(
+        {receive, channels_[static_cast<size_t>(from)].gone, c10d::WorkResult::COMM_ERROR});
     return true;
   });
 }

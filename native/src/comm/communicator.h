@@ -66,6 +66,9 @@ struct CommParts {
   int cores = 1;                         // that the ranks of this host may run on
   bool oversubscribed = false;
 
+  // On GPUs of several hosts: what moves is an image in the host's memory.
+  bool byImages() const { return gpu != nullptr && hosts.hosts() > 1; }
+
   // Peers may still read our segment: they hold their own mapping of it. Theirs are ours to unmap.
   // Control thread only.
   void releasePeers();
@@ -96,8 +99,7 @@ class Communicator {
   int hosts() const { return parts_.hosts.hosts(); }
   int device() const { return parts_.cards[static_cast<size_t>(parts_.rank)].device; }
   const std::shared_ptr<CudaDevice>& gpu() const { return parts_.gpu; }  // null: on host memory
-  // On GPUs of several hosts: what moves is an image in the host's memory.
-  bool byImages() const { return parts_.gpu != nullptr && hosts() > 1; }
+  bool byImages() const { return parts_.byImages(); }
   uint64_t hash() const { return hash_; }
   const Cookie& cookie() const { return parts_.cookie; }
   const CommConfig& config() const { return parts_.config; }

@@ -28,7 +28,7 @@ void allocateStaging(CreationPlan* plan) {
 
 CopiesEntry::CopiesEntry(const CommParts& parts)
     : rank_(parts.rank),
-      byImages_(parts.gpu != nullptr && parts.hosts.hosts() > 1),
+      byImages_(parts.byImages()),
       layout_(parts.layout),
       cards_(parts.cards),
       device_(parts.gpu),

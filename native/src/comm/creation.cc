@@ -359,7 +359,7 @@ void Creation::hearReadiness(const std::vector<std::string>& blobs) {
   facts.cma = agreed.cma;
   facts.eagerBytes = parts_.cards[0].eagerBytes;
   facts.chunkBytes = parts_.cards[0].chunkBytes;
-  facts.byDevice = parts_.cards[0].byDevice != 0 && parts_.images == nullptr;
+  facts.byDevice = parts_.cards[0].byDevice != 0 && !parts_.byImages();
   parts_.tuning = memoryTuning(facts);
   if (!agreed.staging) dropStaging(&parts_);
   if (agreed.vendor) parts_.vendor = vendor_->take();

@@ -58,6 +58,15 @@ constexpr bool folds(Collective kind) {
   return kind == Collective::kAllReduce || kind == Collective::kReduce ||
          kind == Collective::kReduceScatter;
 }
+// Has the buffer a block for each rank, where this rank gives, or takes, at all?
+constexpr bool sendsBlocks(Collective kind) {
+  return kind == Collective::kReduceScatter || kind == Collective::kScatter ||
+         kind == Collective::kAlltoAll;
+}
+constexpr bool receivesBlocks(Collective kind) {
+  return kind == Collective::kAllGather || kind == Collective::kGather ||
+         kind == Collective::kAlltoAll;
+}
 constexpr bool isCollective(Collective kind) { return kind < Collective::kSend; }
 constexpr bool isMessage(Collective kind) {
   return kind == Collective::kSend || kind == Collective::kRecv;
@@ -108,6 +117,12 @@ inline bool onlyMessages(const Batch& batch) {
   return batch.collective.empty() && !batch.single.empty() &&
          std::all_of(batch.single.begin(), batch.single.end(),
                      [](const Call& call) { return isMessage(call.kind); });
+}
+
+// One receive and nothing else: nobody but who waits for it needs to know what becomes of it.
+inline bool isLoneReceive(const Batch& batch) {
+  return batch.collective.empty() && batch.single.size() == 1 &&
+         batch.single.front().kind == Collective::kRecv;
 }
 
 }  // namespace flexlink

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lane/image/image_lane.h"
 
-#include <string.h>
-
 #include <algorithm>
 
 #include "lane/call_text.h"
@@ -30,8 +28,7 @@ void ImageLane::start(const Batch& batch) {
   outcome_ = {};
   idle_ = false;
   if (batch.single.empty()) return startCollectives(batch);
-  since_.emplace_back(&batch, shown_.begin(batch.single));
-  messages_.start(batch);
+  messages_.start(batch, shown_.begin(batch.single));
 }
 
 void ImageLane::startCollective(const Call& call) {
@@ -41,17 +38,16 @@ void ImageLane::startCollective(const Call& call) {
 
 // True: those of a batch are through.
 bool ImageLane::finishMessages() {
-  const Batch* batch = messages_.finished(&outcome_);
-  if (batch == nullptr) return false;
-  auto since = std::find_if(since_.begin(), since_.end(),
-                            [batch](const auto& each) { return each.first == batch; });
-  const size_t bytes = shown_.endEach(batch->single, since->second);
-  since_.erase(since);
-  shown_.rest(batch->single);
-  operations_.fetch_add(batch->single.size(), std::memory_order_relaxed);
+  const std::optional<ImageMessages::Sheet> sheet = messages_.finished();
+  if (!sheet) return false;
+  const Batch& batch = *sheet->batch;
+  const size_t bytes = shown_.endEach(batch.single, sheet->since);
+  shown_.rest(batch.single);
+  operations_.fetch_add(batch.single.size(), std::memory_order_relaxed);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  finished_ = batch;
-  if (messages_.empty()) startCollectives(*batch);
+  finished_ = &batch;
+  outcome_ = sheet->outcome;
+  if (messages_.empty()) startCollectives(batch);
   return true;
 }
 

@@ -77,7 +77,6 @@ class ImageLane final : public Lane {
   // What is at hand: messages of batches, or the collectives of one.
   ImageMessages messages_;
   CallsShown shown_;
-  std::vector<std::pair<const Batch*, uint64_t>> since_;  // ticks of the probe, of those batches
   const Batch* batch_ = nullptr;
   Batch lone_;  // of startCollective()
   size_t batchIndex_ = 0;

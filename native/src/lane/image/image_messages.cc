@@ -14,8 +14,8 @@ ImageMessages::ImageMessages(int ranks, ImageMemory* memory, Lane* below)
   }
 }
 
-void ImageMessages::start(const Batch& batch) {
-  sheets_.push_back(std::make_unique<Sheet>(Sheet{&batch, batch.single.size(), {}}));
+void ImageMessages::start(const Batch& batch, uint64_t since) {
+  sheets_.push_back(std::make_unique<Sheet>(Sheet{&batch, since, batch.single.size(), {}}));
   for (const Call& call : batch.single) {
     Way& way = ways_[wayOf(call)];
     if (way.letters.empty()) busy_.push_back(wayOf(call));
@@ -132,14 +132,13 @@ void ImageMessages::end(size_t index, Piece* piece) {
   }
 }
 
-const Batch* ImageMessages::finished(Status* outcome) {
+std::optional<ImageMessages::Sheet> ImageMessages::finished() {
   auto over = std::find_if(sheets_.begin(), sheets_.end(),
                            [](const auto& sheet) { return sheet->left == 0; });
-  if (over == sheets_.end()) return nullptr;
-  const Batch* batch = (*over)->batch;
-  *outcome = (*over)->outcome;
+  if (over == sheets_.end()) return std::nullopt;
+  const Sheet sheet = **over;
   sheets_.erase(over);
-  return batch;
+  return sheet;
 }
 
 }  // namespace flexlink

@@ -6,6 +6,7 @@
 #include <array>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "lane/image/image_memory.h"
@@ -18,8 +19,15 @@ class ImageMessages {
   // Both outlive it. `below` overlaps batches of messages.
   ImageMessages(int ranks, ImageMemory* memory, Lane* below);
 
+  struct Sheet {  // a batch
+    const Batch* batch;
+    uint64_t since;  // ticks of the probe
+    size_t left;     // messages that are not through
+    Status outcome;  // why one of them will never come
+  };
+
   // Takes up the messages of a batch, which stays as it is until finished() has given it back.
-  void start(const Batch& batch);
+  void start(const Batch& batch, uint64_t since);
 
   bool empty() const { return sheets_.empty(); }
 
@@ -32,17 +40,12 @@ class ImageMessages {
   // The lane below is done with a batch, with this outcome. False: it was none of these.
   bool carried(const Batch* part, const Status& outcome);
 
-  // One whose messages are all through, and with what outcome; null: there is none.
-  const Batch* finished(Status* outcome);
+  // One whose messages are all through, if there is one; it is forgotten.
+  std::optional<Sheet> finished();
 
   uint64_t moves(size_t way) const { return ways_[way].moves; }
 
  private:
-  struct Sheet {  // a batch
-    const Batch* batch;
-    size_t left;  // messages that are not through
-    Status outcome;
-  };
   struct Letter {  // a message
     const Call* call;
     Sheet* sheet;

@@ -14,18 +14,9 @@ constexpr size_t roundUp(size_t elements) {
   return (elements + kWholeElements - 1) / kWholeElements * kWholeElements;
 }
 
-bool sendsAll(Collective kind) {
-  return kind == Collective::kReduceScatter || kind == Collective::kScatter ||
-         kind == Collective::kAlltoAll;
-}
-bool receivesAll(Collective kind) {
-  return kind == Collective::kAllGather || kind == Collective::kGather ||
-         kind == Collective::kAlltoAll;
-}
-
 // Blocks that an image holds at most.
 size_t blocksOf(Collective kind, int ranks) {
-  const size_t sides = (sendsAll(kind) ? 1u : 0u) + (receivesAll(kind) ? 1u : 0u);
+  const size_t sides = (sendsBlocks(kind) ? 1u : 0u) + (receivesBlocks(kind) ? 1u : 0u);
   return sides == 0 ? 1 : sides * static_cast<size_t>(ranks);
 }
 
@@ -55,16 +46,16 @@ class Planner {
   // In place wherever the API allows it. AlltoAll does not: what is received lies behind.
   ImageSlice plan(uint8_t* image) {
     const size_t own = rank_ * block_;
-    const bool all = receivesAll(call_.kind) && takes();
+    const bool all = receivesBlocks(call_.kind) && takes();
     size_t sendAt = 0, recvAt = 0;
     if (call_.kind == Collective::kAlltoAll) {
       recvAt = ranks_ * block_;
-    } else if (sendsAll(call_.kind) && gives()) {
+    } else if (sendsBlocks(call_.kind) && gives()) {
       recvAt = own;
     } else if (all) {
       sendAt = own;
     }
-    if (gives()) blocks(&slice_.in, sendsAll(call_.kind), sendAt, false);
+    if (gives()) blocks(&slice_.in, sendsBlocks(call_.kind), sendAt, false);
     if (takes()) blocks(&slice_.out, all, recvAt, inPlace());
     slice_.call = call_;
     slice_.call.send = image + sendAt;

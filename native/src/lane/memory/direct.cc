@@ -40,13 +40,9 @@ void MemoryLane::writeBuffers(EntryBuffers* out) {
   buffers.recvAddress = reinterpret_cast<uint64_t>(call_.recv);
   RegionRef send, recv;
   if (tuning_.direct) {
-    bool sendWhole = call_.kind == Collective::kReduceScatter ||
-                     call_.kind == Collective::kAlltoAll || call_.kind == Collective::kScatter;
-    bool recvWhole = call_.kind == Collective::kAllGather || call_.kind == Collective::kAlltoAll ||
-                     call_.kind == Collective::kGather;
     RegionTable& table = RegionTable::instance();
-    send = table.find(call_.send, sendWhole ? span() : shape_.block);
-    recv = table.find(call_.recv, recvWhole ? span() : shape_.block);
+    send = table.find(call_.send, sendsBlocks(call_.kind) ? span() : shape_.block);
+    recv = table.find(call_.recv, receivesBlocks(call_.kind) ? span() : shape_.block);
   }
   buffers.sendRegion = send.id;
   buffers.sendOffset = send.offset;

@@ -169,13 +169,10 @@ bool MemoryLane::loseReceives(int peer, const Status& why) {
   for (size_t i = 0; i < singlesAtHand_; ++i) {
     Singles& singles = *singles_[i];
     if (!needs(singles, peer)) continue;
-    const Batch& batch = *singles.batch;
-    const bool alone = batch.single.size() == 1 && batch.collective.empty() &&
-                       batch.single.front().kind == Collective::kRecv &&
-                       !singles.calls.front().begun;
+    const bool alone = isLoneReceive(*singles.batch) && !singles.calls.front().begun;
     all = all && alone;
     if (!alone) continue;
-    shown_.ended(batch.single.front(), singles.since);
+    shown_.ended(singles.batch->single.front(), singles.since);
     singles.lost = why;
   }
   return all;

@@ -113,10 +113,8 @@ Progress MessageLane::finishSingles(size_t index) {
 void MessageLane::loseReceives(size_t peer) {
   if (!left_[peer]) return;
   for (const auto& letters : letters_) {
-    const Batch& batch = *letters->batch;
-    const Call& first = batch.single.front();
-    const bool alone = batch.single.size() == 1 && batch.collective.empty() &&
-                       first.kind == Collective::kRecv && static_cast<size_t>(first.root) == peer;
+    const Call& first = letters->batch->single.front();
+    const bool alone = isLoneReceive(*letters->batch) && static_cast<size_t>(first.root) == peer;
     if (!alone || letters->booked.empty()) continue;
     const CallBook::Which& which = letters->booked.front();
     const MessageKey key{comm_, which.seq, kTagSingle, static_cast<uint16_t>(which.from),

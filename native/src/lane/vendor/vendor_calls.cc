@@ -72,10 +72,7 @@ bool VendorCalls::hasWhole(const Call& call) const {
 }
 
 bool VendorCalls::several(const Call& call) const {
-  const bool inBlocks = call.kind == Collective::kAllGather ||
-                        call.kind == Collective::kReduceScatter ||
-                        call.kind == Collective::kAlltoAll || call.kind == Collective::kGather ||
-                        call.kind == Collective::kScatter;
+  const bool inBlocks = sendsBlocks(call.kind) || receivesBlocks(call.kind);
   return inBlocks && (strideOf(call) != call.count || !hasWhole(call));
 }
 
