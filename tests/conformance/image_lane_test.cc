@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/clock.h"
 #include "conformance/hier_lanes.h"
 #include "conformance/memory_lanes.h"
 #include "conformance/message_lanes.h"
@@ -100,39 +99,11 @@ INSTANTIATE_TEST_SUITE_P(Ways, ImageLaneWays,
                                          Way{"wholeOverHosts", overHosts, slow, {}}),
                          [](const auto& info) { return info.param.name; });
 
-// Who is told of a failure owns his memory again, also what a device was about to write.
 TEST(ImageLane, NoDeviceWritesToMemoryAfterACallHasFailed) {
   std::vector<std::shared_ptr<SlowDevice>> devices;
   const auto device = [&] { return devices.emplace_back(std::make_shared<SlowDevice>()); };
   LaneSet set = laneSet(imagesOver(overMessages(2), device, kTuning));
-  std::vector<std::vector<int32_t>> data(2, std::vector<int32_t>(400'000, 1));
-  std::vector<Batch> batches(2);
-  for (size_t rank = 0; rank < 2; ++rank) {
-    Call call;
-    call.kind = Collective::kAllReduce;
-    call.type = DataType::kInt32;
-    call.send = call.recv = data[rank].data();
-    call.count = data[rank].size();
-    batches[rank].collective.push_back(call);
-    set.lanes[rank]->start(batches[rank]);
-  }
-  const auto poll = [&] {
-    for (Lane* lane : set.lanes) ASSERT_NE(lane->poll(), Progress::kFailed);
-  };
-  for (int i = 0; i < 300; ++i) poll();  // until the first slices are on their way
-  devices[0]->hold(true);
-  for (int64_t end = nowNanos() + 50'000'000; nowNanos() < end;) poll();
-  set.lanes[0]->abort(makeStatus(Code::kRemote, "rank 0 has had enough"));
-  EXPECT_EQ(set.lanes[0]->poll(), Progress::kFailed);
-  std::thread later([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
-    devices[0]->hold(false);
-  });
-  EXPECT_TRUE(set.lanes[0]->rehomeExposed().ok());
-  std::fill(data[0].begin(), data[0].end(), 7);
-  later.join();
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  EXPECT_EQ(data[0], std::vector<int32_t>(data[0].size(), 7));
+  noDeviceWritesAfterAFailure(set, devices[0].get(), 400'000, 300);  // slices are on their way
 }
 
 // ---- What is copied where, and what is called.

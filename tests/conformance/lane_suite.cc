@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <random>
 #include <string>
+#include <thread>
 
 #include "base/clock.h"
 #include "support/sanitized.h"
+#include "support/slow_device.h"
 
 namespace flexlink {
 namespace {
@@ -282,6 +284,39 @@ void abortEndsWaiting(const MakeLanes& make) {
   EXPECT_EQ(status.code(), Code::kRemote);
   EXPECT_STREQ(status.text(), "rank 1 has had enough");
   EXPECT_EQ(set.lanes[0]->poll(), Progress::kFailed);
+}
+
+void noDeviceWritesAfterAFailure(const LaneSet& set, SlowDevice* device, size_t count, int polls) {
+  if (polls == 0) device->hold(true);
+  std::vector<Ints> data(2, Ints(count, 1));
+  std::vector<Batch> batches(2);
+  for (size_t rank = 0; rank < 2; ++rank) {
+    Call call;
+    call.kind = Collective::kAllReduce;
+    call.type = DataType::kInt32;
+    call.send = call.recv = data[rank].data();
+    call.count = count;
+    batches[rank].collective.push_back(call);
+    set.lanes[rank]->start(batches[rank]);
+  }
+  const auto poll = [&] {
+    for (Lane* lane : set.lanes) ASSERT_NE(lane->poll(), Progress::kFailed);
+  };
+  for (int i = 0; i < polls; ++i) poll();
+  device->hold(true);
+  // Until rank 0 has enqueued all that it may: rank 1 waits for it.
+  for (int64_t end = nowNanos() + 50'000'000; nowNanos() < end;) poll();
+  set.lanes[0]->abort(makeStatus(Code::kRemote, "rank 0 has had enough"));
+  EXPECT_EQ(set.lanes[0]->poll(), Progress::kFailed);
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    device->hold(false);
+  });
+  EXPECT_TRUE(set.lanes[0]->rehomeExposed().ok());
+  std::fill(data[0].begin(), data[0].end(), 7);
+  later.join();
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  EXPECT_EQ(data[0], Ints(count, 7));
 }
 
 }  // namespace flexlink

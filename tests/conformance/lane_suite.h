@@ -12,6 +12,8 @@
 
 namespace flexlink {
 
+class SlowDevice;
+
 // The lanes of one communicator, and what keeps them alive.
 struct LaneSet {
   std::vector<Lane*> lanes;
@@ -41,5 +43,9 @@ void messagesToOneselfMeetAcrossBatches(const MakeLanes& make);
 void aReceiveEndsAloneWhenItsSenderHasLeft(const MakeLanes& make);
 void unlikeCallsFailOnAllRanks(const MakeLanes& make);
 void abortEndsWaiting(const MakeLanes& make);
+
+// Who is told of a failure owns his memory again, also what rank 0's device was about to write: it
+// is held back after so many polls of an AllReduce. Two ranks.
+void noDeviceWritesAfterAFailure(const LaneSet& set, SlowDevice* device, size_t count, int polls);
 
 }  // namespace flexlink

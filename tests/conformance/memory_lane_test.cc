@@ -4,10 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <thread>
-
-#include "base/clock.h"
 #include "conformance/lane_suite.h"
 #include "conformance/memory_lanes.h"
 #include "device/host/host_device.h"
@@ -179,38 +175,11 @@ TEST(MemoryLane, ACallEndsWellAfterAPeerWasThroughWithIt) {
   expectACallEndsWellAfterAPeerWasThroughWithIt(tuned(false, 64, 4096, 3), 20'000);
 }
 
-// Who is told of a failure owns his memory again, also what a device was about to write.
 TEST(MemoryLane, NoDeviceWritesToMemoryAfterACallHasFailed) {
   std::vector<std::shared_ptr<SlowDevice>> devices;
   const auto device = [&] { return devices.emplace_back(std::make_shared<SlowDevice>()); };
   LaneSet set = laneSet(makeMemoryLanes(2, tuned(false, 0, 4096, 3), 1 << 20, device));
-  std::vector<std::vector<int32_t>> data(2, std::vector<int32_t>(20'000, 1));
-  std::vector<Batch> batches(2);
-  devices[0]->hold(true);
-  for (size_t rank = 0; rank < 2; ++rank) {
-    Call call;
-    call.kind = Collective::kAllReduce;
-    call.type = DataType::kInt32;
-    call.send = call.recv = data[rank].data();
-    call.count = data[rank].size();
-    batches[rank].collective.push_back(call);
-    set.lanes[rank]->start(batches[rank]);
-  }
-  // Until rank 0 has enqueued all that it may: rank 1 waits for it.
-  for (int64_t end = nowNanos() + 50'000'000; nowNanos() < end;) {
-    for (Lane* lane : set.lanes) ASSERT_NE(lane->poll(), Progress::kFailed);
-  }
-  set.lanes[0]->abort(makeStatus(Code::kRemote, "rank 0 has had enough"));
-  EXPECT_EQ(set.lanes[0]->poll(), Progress::kFailed);
-  std::thread later([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
-    devices[0]->hold(false);
-  });
-  EXPECT_TRUE(set.lanes[0]->rehomeExposed().ok());
-  std::fill(data[0].begin(), data[0].end(), 7);
-  later.join();
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  EXPECT_EQ(data[0], std::vector<int32_t>(data[0].size(), 7));
+  noDeviceWritesAfterAFailure(set, devices[0].get(), 20'000, 0);
 }
 
 // One that has come, and gives up before it is through, ends the call of those that wait for

@@ -31,13 +31,12 @@ std::string spreadName(const ::testing::TestParamInfo<Spread>& info) {
          std::to_string(info.param.gpus);
 }
 
-RunOptions across(const Spread& spread, std::vector<std::string> more = {}) {
+RunOptions across(const Spread& spread, const std::vector<std::string>& more = {}) {
   RunOptions o;
   o.hosts = spread.hosts;
   o.size = static_cast<int>(o.hosts.size());
   o.how = spread.how;
-  o.env = gpuEnv(spread.gpus);
-  o.env.insert(o.env.end(), more.begin(), more.end());
+  o.env = gpuEnv(spread.gpus, more);
   return o;
 }
 

@@ -30,12 +30,11 @@ std::string shapeName(const ::testing::TestParamInfo<Shape>& info) {
          std::to_string(info.param.gpus);
 }
 
-RunOptions onGpus(const Shape& shape, std::vector<std::string> more = {}) {
+RunOptions onGpus(const Shape& shape, const std::vector<std::string>& more = {}) {
   RunOptions o;
   o.size = shape.size;
   o.how = shape.how;
-  o.env = gpuEnv(shape.gpus);
-  o.env.insert(o.env.end(), more.begin(), more.end());
+  o.env = gpuEnv(shape.gpus, more);
   return o;
 }
 

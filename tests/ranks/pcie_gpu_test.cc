@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The link through pinned host memory between two processes whose payload lies on GPUs: each side's
 // copy engine moves its own bytes. scripts/gpu-check measures it so.
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +10,7 @@
 #include <sstream>
 #include <string>
 
+#include "base/socket.h"
 #include "device/cuda/devices.h"
 #include "device/host/region.h"
 #include "link/pcie/pcie_link.h"
@@ -33,57 +31,31 @@ using flexlink::PcieLink;
 using flexlink::PcieSegment;
 using flexlink::RegionTable;
 
-// A connected socket between the ranks 0 and 1 of a run.
-Fd meet(RankContext& ctx) {
-  sockaddr_un at{};
-  at.sun_family = AF_UNIX;
-  const std::string name = "flexlink-pcie-gpu-" + std::to_string(getppid());
-  name.copy(at.sun_path + 1, sizeof at.sun_path - 2);  // abstract
-  const auto* address = reinterpret_cast<const sockaddr*>(&at);
-  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (ctx.rank == 0) {
-    RANK_EQ(bind(socket.get(), address, sizeof at), 0);
-    RANK_EQ(listen(socket.get(), 1), 0);
-    ctx.barrier();
-    return Fd(accept4(socket.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  }
-  ctx.barrier();
-  RANK_EQ(connect(socket.get(), address, sizeof at), 0);
-  return socket;
-}
-
-void sendFile(int socket, int file, size_t bytes) {
-  iovec word{&bytes, sizeof bytes};
-  alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &word;
-  message.msg_iovlen = 1;
-  message.msg_control = room;
-  message.msg_controllen = sizeof room;
-  cmsghdr* control = CMSG_FIRSTHDR(&message);
-  *control = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
-  memcpy(CMSG_DATA(control), &file, sizeof file);
-  RANK_EQ(sendmsg(socket, &message, 0), static_cast<ssize_t>(sizeof bytes));
-}
-
-Fd receiveFile(int socket, size_t* bytes) {
-  iovec word{bytes, sizeof *bytes};
-  alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &word;
-  message.msg_iovlen = 1;
-  message.msg_control = room;
-  message.msg_controllen = sizeof room;
-  RANK_EQ(recvmsg(socket, &message, 0), static_cast<ssize_t>(sizeof *bytes));
-  int file = -1;
-  memcpy(&file, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof file);
-  return Fd(file);
-}
-
 template <typename T>
 T must(flexlink::Result<T> result) {
   RANK_TRUE_MSG(result.ok(), result.status().text());
   return std::move(result.value());
+}
+
+// Asks again while there is nothing yet.
+template <typename Ask>
+auto patiently(Ask&& ask) {
+  for (;;) {
+    auto answer = ask();
+    if (answer.status().code() != flexlink::Code::kInProgress) return must(std::move(answer));
+  }
+}
+
+// A connected socket between the ranks 0 and 1 of a run.
+Fd meet(RankContext& ctx) {
+  const std::string name = "flexlink-pcie-gpu-" + std::to_string(getppid());
+  if (ctx.rank == 1) {
+    ctx.barrier();
+    return must(flexlink::connectUnix(name));
+  }
+  const Fd listener = must(flexlink::listenUnix(name));
+  ctx.barrier();
+  return patiently([&] { return flexlink::acceptConnection(listener.get()); });
 }
 
 // One end of the link: sends memory of its GPU, and has places there for what comes.
@@ -97,15 +69,15 @@ class End {
       segment_ = must(PcieSegment::make(*device, ring));
       RegionTable& regions = RegionTable::instance();
       auto [file, bytes] = must(regions.share(regions.find(segment_.base(), 1).id));
-      sendFile(socket.get(), file.get(), bytes);
+      const int fds[] = {file.get()};
+      must(flexlink::sendWithFds(socket.get(), &bytes, sizeof bytes, fds));
     } else {
       size_t bytes = 0;
-      const Fd file = receiveFile(socket.get(), &bytes);
-      auto mapped = must(flexlink::ForeignRegion::map(file.get(), bytes));
+      std::vector<Fd> files;
+      patiently([&] { return flexlink::recvWithFds(socket.get(), &bytes, sizeof bytes, &files); });
+      auto mapped = must(flexlink::ForeignRegion::map(files.at(0).get(), bytes));
       segment_ = must(PcieSegment::view(mapped, mapped->base(), mapped->bytes()));
     }
-    const int flags = fcntl(socket.get(), F_GETFL);
-    RANK_EQ(fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK), 0);
     link_ = std::make_unique<PcieLink>(
         "pcie", must(PcieChannel::open(device, segment_, ctx.rank)), std::move(socket),
         flexlink::LinkEvents{

@@ -31,8 +31,7 @@ RANK_BODY(RecordedCallsAreNotCut) {
 
 RunOptions besideOnGpus(int size, How how, int gpus, const char* lanes = "vendor:1,memory:1") {
   RunOptions o = beside(size, how, lanes);
-  const std::vector<std::string> own = gpuEnv(gpus);
-  o.env.insert(o.env.begin(), own.begin(), own.end());
+  o.env = gpuEnv(gpus, o.env);
   return o;
 }
 

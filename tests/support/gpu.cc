@@ -25,9 +25,10 @@ bool onGpu() {
 
 }  // namespace
 
-std::vector<std::string> gpuEnv(int gpus) {
+std::vector<std::string> gpuEnv(int gpus, const std::vector<std::string>& more) {
   std::vector<std::string> env = {"FLEXLINK_DEVICE=cuda", "FLEXLINK_PASS_THROUGH=0"};
   const char* which = getenv("FLEXLINK_TEST_GPU");
+  env.insert(env.end(), more.begin(), more.end());
   if (which != nullptr && strcmp(which, "real") == 0) return env;
   std::string path = FLEXLINK_THREAD_GPU;
   env.push_back("FLEXLINK_CUDA_KERNELS=" + path);  // any file: the kernels are its own

@@ -13,9 +13,9 @@
 
 namespace ranktest {
 
-// What RunOptions::env needs for ranks on GPUs: of threads, `gpus` of them, or with
+// What RunOptions::env needs for ranks on GPUs, and `more`: of threads, `gpus` of them, or with
 // FLEXLINK_TEST_GPU=real in the environment those of this machine.
-std::vector<std::string> gpuEnv(int gpus = 1);
+std::vector<std::string> gpuEnv(int gpus = 1, const std::vector<std::string>& more = {});
 
 // Fails as a rank does where the driver says no.
 class Gpu {
