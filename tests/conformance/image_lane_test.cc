@@ -103,7 +103,7 @@ TEST(ImageLane, NoDeviceWritesToMemoryAfterACallHasFailed) {
   std::vector<std::shared_ptr<SlowDevice>> devices;
   const auto device = [&] { return devices.emplace_back(std::make_shared<SlowDevice>()); };
   LaneSet set = laneSet(imagesOver(overMessages(2), device, kTuning));
-  noDeviceWritesAfterAFailure(set, devices[0].get(), 400'000, 300);  // slices are on their way
+  noDeviceWritesAfterAFailure(set, devices[0].get(), 400'000, HoldBack::kUnderWay);
 }
 
 // ---- What is copied where, and what is called.

@@ -286,8 +286,9 @@ void abortEndsWaiting(const MakeLanes& make) {
   EXPECT_EQ(set.lanes[0]->poll(), Progress::kFailed);
 }
 
-void noDeviceWritesAfterAFailure(const LaneSet& set, SlowDevice* device, size_t count, int polls) {
-  if (polls == 0) device->hold(true);
+void noDeviceWritesAfterAFailure(const LaneSet& set, SlowDevice* device, size_t count,
+                                 HoldBack when) {
+  device->hold(when == HoldBack::kFromTheStart);
   std::vector<Ints> data(2, Ints(count, 1));
   std::vector<Batch> batches(2);
   for (size_t rank = 0; rank < 2; ++rank) {
@@ -299,13 +300,22 @@ void noDeviceWritesAfterAFailure(const LaneSet& set, SlowDevice* device, size_t 
     batches[rank].collective.push_back(call);
     set.lanes[rank]->start(batches[rank]);
   }
-  const auto poll = [&] {
-    for (Lane* lane : set.lanes) ASSERT_NE(lane->poll(), Progress::kFailed);
-  };
-  for (int i = 0; i < polls; ++i) poll();
+  const Deadline deadline = Deadline::after(std::chrono::seconds(20));
+  while (when == HoldBack::kUnderWay && set.lanes[0]->state().waitingFor != 1) {
+    ASSERT_NE(set.lanes[0]->poll(), Progress::kFailed);
+    ASSERT_TRUE(set.lanes[0]->check().ok());
+    ASSERT_FALSE(deadline.passed());
+  }
   device->hold(true);
   // Until rank 0 has enqueued all that it may: rank 1 waits for it.
-  for (int64_t end = nowNanos() + 50'000'000; nowNanos() < end;) poll();
+  for (int64_t moved = nowNanos(); nowNanos() - moved < 50'000'000;) {
+    for (Lane* lane : set.lanes) {
+      const Progress progress = lane->poll();
+      ASSERT_TRUE(progress == Progress::kWaiting || progress == Progress::kMoved);
+      if (progress == Progress::kMoved) moved = nowNanos();
+    }
+    ASSERT_FALSE(deadline.passed());
+  }
   set.lanes[0]->abort(makeStatus(Code::kRemote, "rank 0 has had enough"));
   EXPECT_EQ(set.lanes[0]->poll(), Progress::kFailed);
   std::thread later([&] {

@@ -45,7 +45,9 @@ void unlikeCallsFailOnAllRanks(const MakeLanes& make);
 void abortEndsWaiting(const MakeLanes& make);
 
 // Who is told of a failure owns his memory again, also what rank 0's device was about to write: it
-// is held back after so many polls of an AllReduce. Two ranks.
-void noDeviceWritesAfterAFailure(const LaneSet& set, SlowDevice* device, size_t count, int polls);
+// is held back from the start of an AllReduce, or from when rank 0 waits for rank 1. Two ranks.
+enum class HoldBack : uint8_t { kFromTheStart, kUnderWay };
+void noDeviceWritesAfterAFailure(const LaneSet& set, SlowDevice* device, size_t count,
+                                 HoldBack when);
 
 }  // namespace flexlink

@@ -179,7 +179,7 @@ TEST(MemoryLane, NoDeviceWritesToMemoryAfterACallHasFailed) {
   std::vector<std::shared_ptr<SlowDevice>> devices;
   const auto device = [&] { return devices.emplace_back(std::make_shared<SlowDevice>()); };
   LaneSet set = laneSet(makeMemoryLanes(2, tuned(false, 0, 4096, 3), 1 << 20, device));
-  noDeviceWritesAfterAFailure(set, devices[0].get(), 20'000, 0);
+  noDeviceWritesAfterAFailure(set, devices[0].get(), 20'000, HoldBack::kFromTheStart);
 }
 
 // One that has come, and gives up before it is through, ends the call of those that wait for
